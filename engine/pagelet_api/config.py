@@ -1,0 +1,89 @@
+"""What a container is started with: one JSON file each, rendered by the operator, read by the part.
+
+The file carries no paths and no addresses: those are arguments and environment variables, which a runtime may rewrite.
+Unknown fields are errors, so that an older part never ignores what a newer operator asked for.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+
+class ConfigError(ValueError):
+    """A configuration file that cannot be used; the message names file, field and what was wanted."""
+
+
+class Device(StrEnum):
+    AUTO = "auto"
+    CUDA = "cuda"
+    ROCM = "rocm"
+    CPU = "cpu"
+
+
+class Dtype(StrEnum):
+    AUTO = "auto"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class _ConfigFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Parse the file at `path`; raises ConfigError with one line a wrong field."""
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']} (found {e['input']!r:.80})"
+                for e in error.errors()
+            )
+            raise ConfigError(f"bad configuration {path}: {wrong}") from error
+
+    def to_json(self) -> str:
+        """The file's text: stable bytes for the same values."""
+        return self.model_dump_json(by_alias=True, indent=2) + "\n"
+
+
+class EngineConfig(_ConfigFile):
+    """An engine's settings; the meaning and the defaults are those of `spec.engine`."""
+
+    model_name: str
+    aliases: tuple[str, ...] = ()
+    digest: str = ""
+    """Wanted digest of the model folder, "sha256:…"; empty: any."""
+    device: Device = Device.AUTO
+    dtype: Dtype = Dtype.AUTO
+    max_model_len: Annotated[int, Field(ge=0)] = 0
+    """Tokens of prompt and output of one sample; 0: the model's own."""
+    block_size: Positive = 16
+    """Tokens of one KV block."""
+    kv_cache_bytes: Positive = 4 * 2**30
+    """Memory of the KV pool on a CPU."""
+    prefix_caching: bool = True
+    max_num_seqs: Positive = 256
+    max_num_batched_tokens: Positive = 2048
+    max_queued_requests: Positive = 1024
+    drain_timeout_s: Positive = 120
+
+
+class GatewayConfig(_ConfigFile):
+    """A gateway's settings."""
+
+    model_name: str
+    aliases: tuple[str, ...] = ()
+    engine_host: str
+    """DNS name whose addresses are the ready engines (the headless Service)."""
+    engine_port: Positive = 9000
+    request_timeout_s: Positive = 600
+    drain_timeout_s: Positive = 120

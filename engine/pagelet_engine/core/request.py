@@ -1,0 +1,74 @@
+"""A request as it arrives at the core, and the events the core answers with."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pagelet_engine.core.sampling import SamplingParams
+from pagelet_engine.core.step import TokenLogprobs
+
+
+class FinishReason(Enum):
+    STOP = "stop"
+    LENGTH = "length"
+    ABORT = "abort"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Tokens in. Validated at the edge: ids below the vocabulary's size, sampling parameters in range."""
+
+    id: str
+    prompt: tuple[int, ...]
+    sampling: SamplingParams
+    priority: int = 0
+    tenant: str = ""
+    cache_salt: str = ""
+    adapter: str = ""
+    adapter_slot: int = 0
+    deadline_s: float | None = None
+    """Monotonic time after which it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptReport:
+    tokens: int
+    cached_tokens: int
+    logprobs: tuple[TokenLogprobs | None, ...] = ()
+    """One a prompt token, the first None; empty when not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleUpdate:
+    index: int
+    tokens: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    finish_reason: FinishReason | None = None
+    stop_token: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestUpdate:
+    """What one step changed for one request."""
+
+    request_id: str
+    samples: tuple[SampleUpdate, ...] = ()
+    prompt: PromptReport | None = None
+    """Once, with the first tokens."""
+    finished: bool = False
+
+
+class RejectReason(Enum):
+    NEVER_FITS = "never_fits"
+    QUEUE_FULL = "queue_full"
+    INVALID = "invalid"
+    DUPLICATE = "duplicate"
+    DRAINING = "draining"
+
+
+class RequestRejected(Exception):
+    """A request that is refused on arrival; the message says what was wanted, what was found, and what to do."""
+
+    def __init__(self, reason: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
