@@ -1,0 +1,64 @@
+from pagelet_api import inference_pb2 as _inference_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class CommandFrame(_message.Message):
+    __slots__ = ("commands",)
+    COMMANDS_FIELD_NUMBER: _ClassVar[int]
+    commands: _containers.RepeatedCompositeFieldContainer[Command]
+    def __init__(self, commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("submit", "abort")
+    SUBMIT_FIELD_NUMBER: _ClassVar[int]
+    ABORT_FIELD_NUMBER: _ClassVar[int]
+    submit: Submit
+    abort: _inference_pb2.Abort
+    def __init__(self, submit: _Optional[_Union[Submit, _Mapping]] = ..., abort: _Optional[_Union[_inference_pb2.Abort, _Mapping]] = ...) -> None: ...
+
+class Submit(_message.Message):
+    __slots__ = ("request", "arrived_s")
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    ARRIVED_S_FIELD_NUMBER: _ClassVar[int]
+    request: _inference_pb2.GenerateRequest
+    arrived_s: float
+    def __init__(self, request: _Optional[_Union[_inference_pb2.GenerateRequest, _Mapping]] = ..., arrived_s: _Optional[float] = ...) -> None: ...
+
+class CoreFrame(_message.Message):
+    __slots__ = ("ready", "step", "fatal")
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    FATAL_FIELD_NUMBER: _ClassVar[int]
+    ready: Ready
+    step: StepFrame
+    fatal: Fatal
+    def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., step: _Optional[_Union[StepFrame, _Mapping]] = ..., fatal: _Optional[_Union[Fatal, _Mapping]] = ...) -> None: ...
+
+class Ready(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: _inference_pb2.ModelInfo
+    def __init__(self, model: _Optional[_Union[_inference_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
+
+class StepFrame(_message.Message):
+    __slots__ = ("tokens", "updates", "kv_events", "load")
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    UPDATES_FIELD_NUMBER: _ClassVar[int]
+    KV_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
+    tokens: int
+    updates: _containers.RepeatedCompositeFieldContainer[_inference_pb2.RequestUpdate]
+    kv_events: _containers.RepeatedCompositeFieldContainer[_inference_pb2.KvEvent]
+    load: _inference_pb2.Load
+    def __init__(self, tokens: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[_inference_pb2.RequestUpdate, _Mapping]]] = ..., kv_events: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ...) -> None: ...
+
+class Fatal(_message.Message):
+    __slots__ = ("message",)
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    message: str
+    def __init__(self, message: _Optional[str] = ...) -> None: ...
