@@ -1,0 +1,110 @@
+"""The gateway's objects: Deployment, ConfigMap, Service, and a disruption budget from two replicas on.
+
+A Deployment, unlike the engines: gateways hold no devices, so the usual surge is right for them.
+"""
+
+from pagelet_api import names
+from pagelet_api.config import GatewayConfig
+from pagelet_api.v1alpha1 import InferenceService
+
+from pagelet_operator.desired.facts import Facts
+from pagelet_operator.desired.metadata import (
+    CONFIG_HASH_ANNOTATION,
+    KubernetesObject,
+    engine_service_name,
+    gateway_name,
+    labels,
+    metadata,
+    selector,
+)
+from pagelet_operator.desired.pods import (
+    config_map,
+    config_mount,
+    config_volume,
+    container,
+    disruption_budget,
+    pod_template,
+)
+from pagelet_operator.revision import content_hash
+
+_STARTUP_TIMEOUT_S = 60
+
+
+def gateway_config(service: InferenceService) -> GatewayConfig:
+    """What the gateway's containers are started with."""
+    return GatewayConfig(
+        model_name=service.served_name,
+        aliases=service.spec.model.aliases,
+        engine_host=f"{engine_service_name(service)}.{service.metadata.namespace}.svc",
+        engine_port=names.ENGINE_GRPC_PORT,
+        request_timeout_s=service.spec.gateway.request_timeout.seconds,
+        drain_timeout_s=service.spec.engine.drain_timeout.seconds,
+    )
+
+
+def gateway_children(service: InferenceService, facts: Facts) -> list[KubernetesObject]:
+    component, name = names.COMPONENT_GATEWAY, gateway_name(service)
+    config = gateway_config(service).to_json()
+    children = [
+        config_map(metadata(service, name, component), config, immutable=False),
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata(service, name, component),
+            "spec": {
+                "replicas": service.spec.gateway.replicas,
+                "selector": {"matchLabels": selector(service, component)},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                "template": _pod_template(service, config, facts),
+            },
+        },
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": metadata(service, service.metadata.name, component),
+            "spec": {
+                "type": "ClusterIP",
+                "selector": selector(service, component),
+                "ports": [{"name": "http", "port": facts.http_port, "targetPort": "http", "protocol": "TCP"}],
+            },
+        },
+    ]
+    if service.spec.gateway.replicas > 1:
+        children.append(disruption_budget(metadata(service, name, component), selector(service, component)))
+    return children
+
+
+def _pod_template(service: InferenceService, config: str, facts: Facts) -> KubernetesObject:
+    component = names.COMPONENT_GATEWAY
+    return pod_template(
+        labels(service, component),
+        # Changes with the configuration, and so replaces the pods that read the old one.
+        {CONFIG_HASH_ANNOTATION: content_hash(config)},
+        container(
+            "gateway",
+            facts.gateway_image,
+            ["python", "-m", "pagelet_gateway"],
+            [
+                *("--config", f"{names.CONFIG_MOUNT}/{names.CONFIG_FILE}"),
+                *("--http-port", str(facts.http_port)),
+                *("--ops-port", str(facts.gateway_ops_port)),
+            ],
+            {"http": facts.http_port, "ops": facts.gateway_ops_port},
+            [config_mount()],
+            service.spec.gateway.resources,
+            # Not the readiness path: a gateway that waits for an engine is healthy, however long that takes.
+            startup_path=names.LIVE_PATH,
+            startup_timeout_s=_STARTUP_TIMEOUT_S,
+        ),
+        [config_volume(gateway_name(service))],
+        service_account=service.metadata.name,
+        drain_timeout_s=service.spec.engine.drain_timeout.seconds,
+        topologySpreadConstraints=[
+            {
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": selector(service, component)},
+            }
+        ],
+    )
