@@ -34,7 +34,13 @@ Positive = Annotated[int, Field(gt=0)]
 
 
 class _ConfigFile(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,  # the page docs/configuration.md shows them
+    )
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -59,11 +65,15 @@ class EngineConfig(_ConfigFile):
     """An engine's settings; the meaning and the defaults are those of `spec.engine`."""
 
     model_name: str
+    """The name that clients ask for."""
     aliases: tuple[str, ...] = ()
+    """More names for the same model."""
     digest: str = ""
     """Wanted digest of the model folder, "sha256:…"; empty: any."""
     device: Device = Device.AUTO
+    """What the engine computes on."""
     dtype: Dtype = Dtype.AUTO
+    """Type of weights and KV cache."""
     max_model_len: Annotated[int, Field(ge=0)] = 0
     """Tokens of prompt and output of one sample; 0: the model's own."""
     block_size: Positive = 16
@@ -71,19 +81,29 @@ class EngineConfig(_ConfigFile):
     kv_cache_bytes: Positive = 4 * 2**30
     """Memory of the KV pool on a CPU."""
     prefix_caching: bool = True
+    """Keep the blocks of finished requests for prompts that begin the same."""
     max_num_seqs: Positive = 256
+    """Samples computed in one step, at most."""
     max_num_batched_tokens: Positive = 2048
+    """Tokens computed in one step, at most."""
     max_queued_requests: Positive = 1024
+    """Requests waiting, at most."""
     drain_timeout_s: Positive = 120
+    """How long requests in flight may go on after SIGTERM."""
 
 
 class GatewayConfig(_ConfigFile):
     """A gateway's settings."""
 
     model_name: str
+    """The name that clients ask for."""
     aliases: tuple[str, ...] = ()
+    """More names for the same model."""
     engine_host: str
     """DNS name whose addresses are the ready engines (the headless Service)."""
     engine_port: Positive = 9000
+    """Port of the engines' gRPC."""
     request_timeout_s: Positive = 600
+    """How long one request may take, waiting included."""
     drain_timeout_s: Positive = 120
+    """How long requests in flight may go on after SIGTERM."""

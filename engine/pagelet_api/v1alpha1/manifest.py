@@ -6,6 +6,7 @@ types are exact. Refuses to know YAML and the file system.
 
 import difflib
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,8 +61,13 @@ def _as_json(value: Any, path: str, problems: list[str]) -> Any:
         }
     if isinstance(value, list):
         return [_as_json(item, f"{path}[{index}]", problems) for index, item in enumerate(value)]
-    if value is None or isinstance(value, (str, int)) or (isinstance(value, float) and value - value == 0):
+    if value is None or isinstance(value, str) or (isinstance(value, float) and math.isfinite(value)):
         return value
+    if isinstance(value, int):
+        if abs(value) < 2**63:
+            return value
+        problems.append(f"{path}: wanted a number of at most 64 bits, found one of {value.bit_length()}")
+        return None
     problems.append(
         f"{path}: wanted text, a number, a list or a map, found the {type(value).__name__} {value}; quote it"
     )

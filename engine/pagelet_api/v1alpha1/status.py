@@ -48,6 +48,7 @@ class RevisionStatus(Part):
     """One revision's engines."""
 
     name: Name
+    """Of its ReplicaSet."""
     replicas: Count = 0
     """Pods wanted."""
     ready: Count = 0
@@ -60,9 +61,13 @@ class ModelStatus(Part):
     """What the engines found in the model folder."""
 
     digest: Name = ""
+    """Of the model folder's manifest."""
     architecture: Name = ""
+    """As its config.json names it."""
     parameters: Size = 0
+    """Tied ones counted once."""
     weight_bytes: Size = 0
+    """In the type in which they are held."""
     max_model_len: Count = 0
     """Tokens of prompt and output of one sample."""
 
