@@ -50,9 +50,7 @@ class GgufFile:
             self._fields = {name: field.contents() for name, field in reader.fields.items()}
             self.tensors: Mapping[str, GgufTensor] = {t.name: self._tensor(t) for t in reader.tensors}
         except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:
-            raise ImportRefused(
-                f"{path} is damaged, cut short or of an unknown kind ({error}); fetch it again"
-            ) from error
+            raise ImportRefused(f"{path} is damaged or cut short ({error}); fetch it again") from error
         if self.optional("split.count", int, 1) > 1:
             raise ImportRefused(f"{path} is one of several parts; merge them with `llama-gguf-split --merge` first")
 
@@ -97,6 +95,6 @@ class GgufFile:
             gguf.dequantize(tensor.data[:1], tensor.tensor_type)
         except NotImplementedError as error:
             raise ImportRefused(
-                f"{self.path}: tensor {tensor.name} has the type {kind}, which cannot be read; choose another quantisation"
+                f"{self.path}: tensor {tensor.name} has the type {kind}, which cannot be read; choose another file"
             ) from error
         return GgufTensor(tuple(int(size) for size in reversed(tensor.shape)), kind, tensor.data, tensor.tensor_type)

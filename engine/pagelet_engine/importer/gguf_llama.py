@@ -60,7 +60,7 @@ def llama_config(file: GgufFile, dtype: str) -> dict[str, Any]:
 
 
 def llama_tensors(file: GgufFile, config: dict[str, Any]) -> tuple[NewTensor, ...]:
-    """Every tensor of the model, in its own order. Raises ImportRefused for one missing, unknown or of another shape."""
+    """Every tensor of the model. Raises ImportRefused for one missing, unknown or of another shape."""
     names = dict(_names(config))
     unknown = sorted(file.tensors.keys() - names.keys() - {FACTORS_TENSOR})
     missing = sorted(names.keys() - file.tensors.keys())
@@ -92,7 +92,7 @@ def _read(tensor: GgufTensor, dtype: str, order: NDArray[np.intp] | None, name: 
         values = tensor.rows(rows if order is None else order[rows])
         bits = FLOATS[dtype].from_float32(values)
         if dtype == "float16" and not np.isfinite(bits).all():
-            raise ImportRefused(f"tensor {name} has values beyond float16's range; import it with --dtype bfloat16")
+            raise ImportRefused(f"tensor {name} has values beyond float16's range; choose --dtype bfloat16")
         yield bits
 
 

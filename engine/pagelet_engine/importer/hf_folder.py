@@ -21,7 +21,10 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def hf_contents(folder: Path, dtype: str | None) -> ModelContents:
-    """What the model folder will hold; weights are read later, as they are or rounded to `dtype`. Raises ImportRefused."""
+    """What the model folder will hold; weights are read later, as they are or rounded to `dtype`.
+
+    Raises ImportRefused.
+    """
     stored = [tensor for path in _weight_files(folder) for tensor in read_header(path)]
     config = _required_object(folder, "config.json")
     if "quantization_config" in config:
@@ -61,8 +64,8 @@ def _weight_files(folder: Path) -> list[Path]:
         )
     if pickles := sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern)):
         raise ImportRefused(
-            f"{folder} has its weights in {pickles[0]}: pickle files are not read, because loading one can run any code; "
-            "save the model as safetensors where you trust it"
+            f"{folder} has its weights in {pickles[0]}: pickle files are not read, because loading one can run any "
+            "code; save the model as safetensors where you trust it"
         )
     raise ImportRefused(f"{folder} has no *.safetensors: not a model's folder, or a part of one")
 
@@ -77,9 +80,7 @@ def _converted(stored: StoredTensor, dtype: str) -> Iterator[np.ndarray]:
         values = FLOATS[stored.dtype].to_float32(bits)
         converted = FLOATS[dtype].from_float32(values)
         if dtype == "float16" and np.isfinite(values).all() and not np.isfinite(converted).all():
-            raise ImportRefused(
-                f"tensor {stored.name} has values beyond float16's range; import it with --dtype bfloat16"
-            )
+            raise ImportRefused(f"tensor {stored.name} has values beyond float16's range; choose --dtype bfloat16")
         yield converted
 
 

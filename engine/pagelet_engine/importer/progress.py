@@ -20,4 +20,8 @@ class Progress(Protocol):
 def progress_bar(title: str, total_bytes: int) -> Iterator[Advance]:
     """A bar on stderr; silent when that is not a terminal."""
     with tqdm(total=total_bytes, desc=title, unit="B", unit_scale=True, disable=None, leave=False) as bar:
-        yield lambda num_bytes: None if bar.update(num_bytes) else None
+
+        def advance(num_bytes: int) -> None:
+            bar.update(num_bytes)
+
+        yield advance
