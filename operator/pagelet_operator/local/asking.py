@@ -20,7 +20,7 @@ _WORDS_IN_JSON = ("phase", "message", "reason", "status", "detail", "error")
 class Answer:
     ok: bool
     detail: str
-    """One line: what was found."""
+    """One line: what was found; empty: nobody was there to ask."""
 
 
 async def ask(probe: Probe, address: str, environment: Mapping[str, str], folder: str) -> Answer:
@@ -39,7 +39,7 @@ async def ask(probe: Probe, address: str, environment: Mapping[str, str], folder
     except TimeoutError:
         return Answer(False, f"no answer within {probe.timeout_s:g} s")
     except ConnectionRefusedError:
-        return Answer(False, "it does not listen yet")
+        return Answer(False, "")
     except (OSError, ValueError) as error:
         return Answer(False, _words_of(error))
 

@@ -68,7 +68,8 @@ class Life:
         for role in (Role.STARTUP, Role.LIVENESS):
             track = self.tracks.get(role)
             if track is not None and track.passing is False:
-                return f"its {role} probe failed {track.failures} times in a row: {track.detail}"
+                found = track.detail or "nothing listens there"
+                return f"its {role} probe failed {track.failures} times in a row: {found}"
         return ""
 
     @property

@@ -61,7 +61,7 @@ class ProbeTrack:
     failures: int = 0
     failing_since_s: float = 0
     detail: str = ""
-    """What the last answer said."""
+    """What the last answer said; empty: nobody was there to ask."""
 
     @classmethod
     def begin(cls, role: Role, probe: Probe, now_s: float) -> Self:

@@ -1,0 +1,119 @@
+"""`pagelet plan`: what fits where, from the checkpoint's configuration alone."""
+
+import json
+from pathlib import Path
+
+from pagelet_api.gpus import UnknownGpuError, gpu_memory_bytes
+from pagelet_api.memory_plan import GPU_UTILIZATION_PERCENT, DoesNotFitError, MemoryPlan, plan_gpu
+from pagelet_api.quantities import QuantityError, parse_bytes
+from pagelet_api.sizes import ModelConfigError, ModelShape
+from pagelet_api.v1alpha1 import InferenceService
+
+from pagelet_operator.cli import CommandError
+from pagelet_operator.cli.numbers import count, size
+from pagelet_operator.cli.source import model_path, plan_on_cpu, read_service, read_shape, runs_on_cpu
+
+_LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+
+
+def plan(
+    file: Path, name: str, *, gpu: str | None, memory: str | None, lengths: list[int] | None, as_json: bool
+) -> int:
+    service = read_service(file, name)
+    shape = read_shape(model_path(service))
+    device, result = _plan(service, shape, gpu, memory)
+    fitting = [length for length in lengths or _LENGTHS if length <= result.max_model_len]
+    sessions = {length: result.sessions(length) for length in fitting or [result.max_model_len]}
+    print(
+        _as_json(service, shape, device, result, sessions)
+        if as_json
+        else _table(service, shape, device, result, sessions)
+    )
+    if lengths and (beyond := sorted(set(lengths) - set(fitting))):
+        raise CommandError(
+            f"no session of {', '.join(map(count, beyond))} tokens fits: {count(result.max_model_len)} at most"
+        )
+    return 0
+
+
+def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory: str | None) -> tuple[str, MemoryPlan]:
+    """The device in words, and the plan: for what the arguments name, else what the file names, else this machine."""
+    accelerator, engine = service.spec.accelerator, service.spec.engine
+    try:
+        if memory is not None:
+            device, memory_bytes = "a GPU", parse_bytes(memory)
+        elif gpu is not None:
+            device, memory_bytes = gpu, gpu_memory_bytes(gpu)
+        elif runs_on_cpu(service):
+            return "cpu", plan_on_cpu(service, shape)
+        elif accelerator.memory is not None:
+            device, memory_bytes = accelerator.product or "a GPU", accelerator.memory.num_bytes
+        elif accelerator.product:
+            device, memory_bytes = accelerator.product, gpu_memory_bytes(accelerator.product)
+        else:
+            raise CommandError("which GPU? Give --gpu or --memory, or spec.accelerator in the file")
+        result = plan_gpu(
+            shape,
+            memory_bytes=memory_bytes,
+            dtype=engine.dtype,
+            block_size=engine.block_size,
+            max_model_len=engine.max_model_len,
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+            max_num_seqs=engine.max_num_seqs,
+        )
+    except (QuantityError, UnknownGpuError, DoesNotFitError, ModelConfigError) as error:
+        raise CommandError(str(error)) from error
+    return f"{device} ({size(memory_bytes)}, of which {GPU_UTILIZATION_PERCENT} % are used)", result
+
+
+def _table(
+    service: InferenceService, shape: ModelShape, device: str, result: MemoryPlan, sessions: dict[int, int]
+) -> str:
+    rows = [
+        (
+            "model",
+            f"{service.served_name}: {shape.architecture}, {count(result.parameters)} parameters, {result.dtype}",
+        ),
+        ("device", device),
+        ("weights", size(result.weight_bytes)),
+        ("largest step", f"{size(result.activation_bytes)} at most"),
+        ("KV cache", size(result.pool_bytes)),
+        ("total", f"{size(result.total_bytes)} a replica"),
+        ("KV a token", size(result.kv_bytes_per_token)),
+        ("KV blocks", f"{count(result.num_blocks)} of {result.block_size} tokens, {size(sum(result.page_bytes))} each"),
+        ("tokens", count(result.tokens)),
+        ("longest sample", f"{count(result.max_model_len)} tokens"),
+    ]
+    lines = [f"{label:<16}{text}" for label, text in rows]
+    if result.max_model_len < result.wanted_model_len:
+        lines.append(f"{'':<16}(wanted {count(result.wanted_model_len)}: the KV cache holds no more of one sample)")
+    lines += ["", f"{'session length':>16}{'sessions at once':>20}"]
+    lines += [f"{count(length):>16}{count(number):>20}" for length, number in sessions.items()]
+    most = service.spec.engine.max_num_seqs
+    if any(number > most for number in sessions.values()):
+        lines.append(f"{'':<16}maxNumSeqs computes {count(most)} of them in one step; the others take turns.")
+    return "\n".join(lines)
+
+
+def _as_json(
+    service: InferenceService, shape: ModelShape, device: str, result: MemoryPlan, sessions: dict[int, int]
+) -> str:
+    fields = {
+        "model": service.served_name,
+        "architecture": shape.architecture,
+        "device": device,
+        "dtype": result.dtype,
+        "parameters": result.parameters,
+        "weightBytes": result.weight_bytes,
+        "activationBytes": result.activation_bytes,
+        "kvCacheBytes": result.pool_bytes,
+        "totalBytes": result.total_bytes,
+        "kvBytesPerToken": result.kv_bytes_per_token,
+        "blockSize": result.block_size,
+        "blockBytes": sum(result.page_bytes),
+        "blocks": result.num_blocks,
+        "tokens": result.tokens,
+        "maxModelLen": result.max_model_len,
+        "sessions": {str(length): number for length, number in sessions.items()},
+    }
+    return json.dumps(fields, indent=2)
