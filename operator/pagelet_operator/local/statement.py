@@ -1,5 +1,6 @@
 """What a pod is doing, in a few words for a person. Pure."""
 
+import math
 from collections.abc import Sequence
 
 from pagelet_operator.local.lifecycle import Life, Phase
@@ -17,10 +18,8 @@ def _state(life: Life, now_s: float) -> str:
     if life.phase is Phase.WAITING:
         if not life.last_exit:
             return "starting"
-        wait_s = max(0, round(life.start_at_s - now_s))
-        return (
-            f"ended ({life.last_exit}); starts again {f'in {wait_s} s' if wait_s else 'now'}, restart {life.restarts}"
-        )
+        wait_s = max(0, math.ceil(life.start_at_s - now_s))
+        return f"ended ({life.last_exit}); restart {life.restarts} in {wait_s} s"
     if life.ever_ready and life.phase is Phase.RUNNING:
         return f"not ready: {life.awaited or 'it does not say why'}"
     return life.awaited or "starting"
