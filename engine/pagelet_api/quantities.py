@@ -22,6 +22,7 @@ DURATION_PATTERN = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"
 _QUANTITY = re.compile(
     r"(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:(?P<suffix>[numkMGTPE]|[KMGTPE]i)|[eE](?P<exponent>[+-]?[0-9]{1,2}))?"
 )
+_MEMORY = re.compile(MEMORY_PATTERN)
 _DURATION = re.compile(r"(?:(?P<h>[0-9]{1,6})h)?(?:(?P<m>[0-9]{1,6})m)?(?:(?P<s>[0-9]{1,6})s)?")
 _FACTORS = {
     "n": Fraction(1, 10**9),
@@ -55,14 +56,11 @@ def parse_quantity(text: str) -> Fraction:
 
 def parse_bytes(text: str) -> int:
     """Bytes of a memory quantity, parts of a byte rounded up as Kubernetes does. Raises QuantityError below 1 byte."""
-    try:
-        value = parse_quantity(text)
-    except QuantityError:
-        raise QuantityError(f"wanted memory such as 4Gi, 512Mi or 40G, found {text!r:.60}") from None
+    value = parse_quantity(text) if len(text) <= MAX_TEXT and _MEMORY.fullmatch(text) else Fraction(0)
+    if value < 1:
+        hint = "; m means a thousandth, M and Mi mean millions" if text.endswith("m") else ""
+        raise QuantityError(f"wanted memory such as 4Gi, 512Mi or 40G, found {text!r:.60}{hint}")
     num_bytes = -(-value.numerator // value.denominator)
-    if value < 1 or text[-1] in "num":
-        hint = "; m means a thousandth, Mi and M mean millions" if text.endswith("m") else ""
-        raise QuantityError(f"wanted at least one byte of memory, such as 4Gi, found {text!r}{hint}")
     if num_bytes > MAX_BYTES:
         raise QuantityError(f"wanted less than 8Ei of memory, found {text!r}")
     return num_bytes

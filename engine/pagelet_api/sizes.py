@@ -46,9 +46,11 @@ class ModelShape:
         Raises ModelConfigError for an architecture we lack, naming those we have, and for fields that are missing,
         of the wrong type, or do not fit each other.
         """
+        if not isinstance(config, Mapping):
+            raise ModelConfigError(f"config.json: wanted an object, found {config!r:.60}")
         names = config.get("architectures")
-        if not isinstance(names, list) or not names:
-            raise ModelConfigError(f"config.json: architectures: wanted a list with one name, found {names!r}")
+        if not isinstance(names, list) or not names or not isinstance(names[0], str):
+            raise ModelConfigError(f"config.json: architectures: wanted a list with one name, found {names!r:.60}")
         architecture = names[0]
         if architecture not in ARCHITECTURES:
             raise ModelConfigError(
@@ -168,9 +170,9 @@ class _Fields:
     def dtype(self) -> str:
         """`dtype`, in older files `torch_dtype`; without either, float32 as in transformers."""
         value = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        if value not in BYTES_OF_DTYPE:
+        if not isinstance(value, str) or value not in BYTES_OF_DTYPE:
             raise ModelConfigError(f"config.json: dtype: wanted one of {', '.join(BYTES_OF_DTYPE)}, found {value!r}")
-        return str(value)
+        return value
 
 
 def _llama(fields: _Fields) -> dict[str, Any]:

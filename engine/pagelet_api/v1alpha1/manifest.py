@@ -120,7 +120,7 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     """The field that was probably meant, or all fields that exist there."""
     fields = _fields_at(location[:-1])
     known = [field.alias or name for name, field in fields.items()]
-    if close := difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6):
+    if close := difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.7):
         return f"; did you mean {close[0]}?"
     return f"; there are: {', '.join(known)}"
 

@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from pydantic import Field, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from pagelet_api.config import Device, Dtype
 from pagelet_api.quantities import MAX_TEXT, QUANTITY_PATTERN, Duration, Memory, parse_quantity
 from pagelet_api.v1alpha1.part import Part
 
 SERVED_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$"
+SERVED_NAME_OR_EMPTY_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?)?$"
 DIGEST_PATTERN = r"^(sha256:[0-9a-f]{64})?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
 
@@ -31,6 +32,19 @@ ResourceList = Annotated[dict[ResourceName, Quantity], Field(max_length=16)]
 ServedName = Annotated[str, Field(min_length=1, max_length=128, pattern=SERVED_NAME_PATTERN)]
 
 
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"wanted each name once, found {', '.join(repeated)} twice")
+    return names
+
+
+ServedNames = Annotated[
+    tuple[ServedName, ...],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    AfterValidator(_each_once),
+]
+
+
 class Resources(Part):
     """Resources of one pod, handed to Kubernetes as they are."""
 
@@ -50,11 +64,9 @@ class ModelSource(Part):
 class ModelSpec(Part):
     """The model that is served. A change here makes a new revision."""
 
-    name: Annotated[str, Field(max_length=128, pattern=rf"^$|{SERVED_NAME_PATTERN}")] = ""
+    name: Annotated[str, Field(max_length=128, pattern=SERVED_NAME_OR_EMPTY_PATTERN)] = ""
     """The name that clients ask for; empty: the name of the InferenceService."""
-    aliases: Annotated[
-        tuple[ServedName, ...], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})
-    ] = ()
+    aliases: ServedNames = ()
     """More names under which clients may ask for the same model."""
     source: ModelSource
     """Where the model folder comes from: exactly one of the fields."""

@@ -1,0 +1,64 @@
+"""The memory plan: a sum that adds up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pagelet_api.memory_plan import DoesNotFitError, plan_gpu, plan_pool
+from pagelet_api.sizes import ModelConfigError, ModelShape
+
+GIB = 2**30
+SHAPE = ModelShape(
+    "LlamaForCausalLM", 4096, 32, 32, 8, 128, 14336, 128256, 8192, (None,) * 32, checkpoint_dtype="bfloat16"
+)
+LOCAL_AND_GLOBAL = ModelShape("G", 64, 6, 4, 2, 16, 128, 100, 4096, (512, 512, None) * 2, checkpoint_dtype="float32")
+
+
+def test_a_pool_of_one_gibibyte_holds_8192_tokens_of_llama_3_8b():
+    plan = plan_pool(SHAPE, pool_bytes=GIB)
+    assert plan.kv_bytes_per_token == 131072
+    assert (plan.num_blocks, plan.tokens) == (512, 8192)
+    assert (plan.sessions(8192), plan.sessions(1024), plan.sessions(1)) == (1, 8, 512)
+
+
+@given(st.integers(40 * GIB, 200 * GIB), st.sampled_from([16, 32, 128]), st.integers(50, 95))
+def test_a_gpus_plan_takes_no_more_than_its_share_and_wastes_less_than_a_block(memory_bytes, block_size, percent):
+    plan = plan_gpu(SHAPE, memory_bytes=memory_bytes, utilization_percent=percent, block_size=block_size)
+    assert plan.total_bytes <= memory_bytes * percent // 100
+    assert plan.pool_bytes - plan.num_blocks * sum(plan.page_bytes) < sum(plan.page_bytes)
+    assert plan.weight_bytes == 2 * plan.parameters
+
+
+@given(st.integers(1, 8192), st.integers(1, 8192))
+def test_shorter_sessions_are_never_fewer(first, second):
+    plan = plan_pool(SHAPE, pool_bytes=8 * GIB)
+    shorter, longer = sorted((first, second))
+    assert plan.sessions(shorter) >= plan.sessions(longer)
+
+
+def test_windows_let_more_long_sessions_in():
+    plan = plan_pool(LOCAL_AND_GLOBAL, pool_bytes=GIB)
+    local, whole = plan.groups
+    assert local.blocks_for(4096, 16) < whole.blocks_for(4096, 16)
+    assert plan.sessions(4096) == plan.num_blocks // 256
+
+
+def test_a_model_larger_than_the_gpu_is_refused_with_the_sum():
+    with pytest.raises(
+        DoesNotFitError, match=r"weights 15,317 MiB \+ largest step .* 90 % of 15,360 MiB is 13,824 MiB"
+    ):
+        plan_gpu(SHAPE, memory_bytes=15360 * 2**20)
+
+
+def test_a_pool_too_small_for_one_block_is_refused_with_the_numbers():
+    with pytest.raises(DoesNotFitError, match="one of 16 tokens takes 2 MiB, the cache has 1 MiB"):
+        plan_pool(SHAPE, pool_bytes=2**20)
+
+
+def test_samples_are_no_longer_than_the_pool():
+    plan = plan_pool(SHAPE, pool_bytes=GIB // 4)
+    assert (plan.wanted_model_len, plan.max_model_len) == (8192, 2048)
+
+
+def test_samples_longer_than_the_model_was_made_for_are_refused():
+    with pytest.raises(ModelConfigError, match="wanted 9000 tokens, the model was made for 8192"):
+        plan_pool(SHAPE, pool_bytes=GIB, max_model_len=9000)
