@@ -90,6 +90,8 @@ class EngineConfig(_ConfigFile):
     """Requests waiting, at most."""
     drain_timeout_s: Positive = 120
     """How long requests in flight may go on after SIGTERM."""
+    step_timeout_s: Positive = 30
+    """How long a step may take, or the core be silent, before the engine is reported dead."""
 
 
 class GatewayConfig(_ConfigFile):

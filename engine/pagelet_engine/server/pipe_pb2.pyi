@@ -14,12 +14,14 @@ class CommandFrame(_message.Message):
     def __init__(self, commands: _Optional[_Iterable[_Union[Command, _Mapping]]] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("submit", "abort")
+    __slots__ = ("submit", "abort", "listen_kv")
     SUBMIT_FIELD_NUMBER: _ClassVar[int]
     ABORT_FIELD_NUMBER: _ClassVar[int]
+    LISTEN_KV_FIELD_NUMBER: _ClassVar[int]
     submit: Submit
     abort: _inference_pb2.Abort
-    def __init__(self, submit: _Optional[_Union[Submit, _Mapping]] = ..., abort: _Optional[_Union[_inference_pb2.Abort, _Mapping]] = ...) -> None: ...
+    listen_kv: ListenKv
+    def __init__(self, submit: _Optional[_Union[Submit, _Mapping]] = ..., abort: _Optional[_Union[_inference_pb2.Abort, _Mapping]] = ..., listen_kv: _Optional[_Union[ListenKv, _Mapping]] = ...) -> None: ...
 
 class Submit(_message.Message):
     __slots__ = ("request", "arrived_s")
@@ -28,6 +30,12 @@ class Submit(_message.Message):
     request: _inference_pb2.GenerateRequest
     arrived_s: float
     def __init__(self, request: _Optional[_Union[_inference_pb2.GenerateRequest, _Mapping]] = ..., arrived_s: _Optional[float] = ...) -> None: ...
+
+class ListenKv(_message.Message):
+    __slots__ = ("on",)
+    ON_FIELD_NUMBER: _ClassVar[int]
+    on: bool
+    def __init__(self, on: _Optional[bool] = ...) -> None: ...
 
 class CoreFrame(_message.Message):
     __slots__ = ("ready", "step", "fatal")
@@ -46,16 +54,20 @@ class Ready(_message.Message):
     def __init__(self, model: _Optional[_Union[_inference_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
 
 class StepFrame(_message.Message):
-    __slots__ = ("tokens", "updates", "kv_events", "load")
+    __slots__ = ("tokens", "updates", "load", "kv_events", "kv_snapshot", "kv_sequence")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     UPDATES_FIELD_NUMBER: _ClassVar[int]
-    KV_EVENTS_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
+    KV_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    KV_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
+    KV_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     updates: _containers.RepeatedCompositeFieldContainer[_inference_pb2.RequestUpdate]
-    kv_events: _containers.RepeatedCompositeFieldContainer[_inference_pb2.KvEvent]
     load: _inference_pb2.Load
-    def __init__(self, tokens: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[_inference_pb2.RequestUpdate, _Mapping]]] = ..., kv_events: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ...) -> None: ...
+    kv_events: _containers.RepeatedCompositeFieldContainer[_inference_pb2.KvEvent]
+    kv_snapshot: _containers.RepeatedCompositeFieldContainer[_inference_pb2.KvEvent]
+    kv_sequence: int
+    def __init__(self, tokens: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[_inference_pb2.RequestUpdate, _Mapping]]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ..., kv_events: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_snapshot: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_sequence: _Optional[int] = ...) -> None: ...
 
 class Fatal(_message.Message):
     __slots__ = ("message",)

@@ -31,8 +31,8 @@ def check_request(request: pb.GenerateRequest, model: pb.ModelInfo) -> None:
     sampling = request.sampling
     _check_lengths(sampling, prompt_tokens, model)
     _check_numbers(sampling)
-    _check_tokens(sampling, model)
     _check_counts(sampling, model.limits)
+    _check_tokens(sampling, model)
 
 
 def prompt_length(request: pb.GenerateRequest) -> int:
@@ -50,7 +50,9 @@ def _check_names(request: pb.GenerateRequest) -> None:
         if len(value) > MAX_NAME_CHARACTERS:
             raise InvalidRequest(f"{name} must have at most {MAX_NAME_CHARACTERS} characters, found {len(value)}")
     if request.adapter:
-        raise InvalidRequest(f"adapter {request.adapter[:80]!r} is not loaded: adapters are not built yet, leave it empty")
+        raise InvalidRequest(
+            f"adapter {request.adapter[:80]!r} is not loaded: adapters are not built yet, leave it empty"
+        )
     if request.HasField("deadline_ms") and not 1 <= request.deadline_ms <= MAX_DEADLINE_MS:
         raise InvalidRequest(f"deadline_ms must be 1 to {MAX_DEADLINE_MS} (a week), found {request.deadline_ms}")
 
@@ -74,7 +76,9 @@ def _check_prompt(request: pb.GenerateRequest, model: pb.ModelInfo) -> int:
     for index, item in enumerate(request.prompt):
         ids = item.token_ids.ids
         if ids and (largest := max(ids)) >= model.vocab_size:
-            raise InvalidRequest(f"prompt[{index}] has token id {largest}: the vocabulary ends at {model.vocab_size - 1}")
+            raise InvalidRequest(
+                f"prompt[{index}] has token id {largest}: the vocabulary ends at {model.vocab_size - 1}"
+            )
     return length
 
 
@@ -90,7 +94,9 @@ def _check_lengths(sampling: pb.SamplingParams, prompt_tokens: int, model: pb.Mo
             )
         room = sampling.max_tokens
     if sampling.min_tokens > room:
-        raise InvalidRequest(f"min_tokens must be at most {room} (max_tokens, or what fits), found {sampling.min_tokens}")
+        raise InvalidRequest(
+            f"min_tokens must be at most {room} (max_tokens, or what fits), found {sampling.min_tokens}"
+        )
 
 
 def _check_numbers(sampling: pb.SamplingParams) -> None:

@@ -1,0 +1,99 @@
+"""Between messages and the core's own types. Pure, and quick: `add_update` runs once a request and step.
+
+Refuses to judge: what arrives here the front has validated.
+"""
+
+from collections.abc import Callable, Iterable
+
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+from pagelet_api import inference_pb2 as pb
+
+from pagelet_engine.core import request as core
+from pagelet_engine.core.sampling import SamplingParams
+from pagelet_engine.core.step import TokenLogprobs
+
+FINISH_REASONS = {
+    core.FinishReason.STOP: pb.STOP,
+    core.FinishReason.LENGTH: pb.LENGTH,
+    core.FinishReason.ABORT: pb.ABORT,
+    core.FinishReason.DEADLINE: pb.DEADLINE,
+}
+
+GREEDY_BELOW = 1e-5
+"""Temperatures below this are greedy: that is their limit, and dividing logits by less overflows."""
+
+
+def to_request(
+    message: pb.GenerateRequest, arrived_s: float, eos_token_ids: Iterable[int], draw_seed: Callable[[], int]
+) -> core.Request:
+    """The request as the core schedules it. `arrived_s` is monotonic; `draw_seed` gives a seed to who brings none."""
+    deadline_s = arrived_s + message.deadline_ms / 1000 if message.HasField("deadline_ms") else None
+    return core.Request(
+        id=message.request_id,
+        prompt=tuple(token for item in message.prompt for token in item.token_ids.ids),
+        sampling=_to_sampling(message.sampling, eos_token_ids, draw_seed),
+        priority=message.priority,
+        tenant=message.tenant,
+        cache_salt=message.cache_salt,
+        adapter=message.adapter,
+        deadline_s=deadline_s,
+    )
+
+
+def _to_sampling(
+    message: pb.SamplingParams, eos_token_ids: Iterable[int], draw_seed: Callable[[], int]
+) -> SamplingParams:
+    given = message.HasField
+    temperature = message.temperature if given("temperature") else 1.0
+    stops = frozenset(message.stop_token_ids)
+    return SamplingParams(
+        n=message.n if given("n") else 1,
+        max_tokens=message.max_tokens if given("max_tokens") else None,
+        min_tokens=message.min_tokens,
+        temperature=0.0 if temperature < GREEDY_BELOW else temperature,
+        top_k=message.top_k,
+        top_p=message.top_p if given("top_p") else 1.0,
+        min_p=message.min_p,
+        repetition_penalty=message.repetition_penalty if given("repetition_penalty") else 1.0,
+        presence_penalty=message.presence_penalty,
+        frequency_penalty=message.frequency_penalty,
+        logit_bias=dict(message.logit_bias),
+        seed=message.seed if given("seed") else draw_seed(),
+        stop_token_ids=stops if message.ignore_eos else stops.union(eos_token_ids),
+        logprobs=message.logprobs if given("logprobs") else None,
+        prompt_logprobs=message.prompt_logprobs if given("prompt_logprobs") else None,
+    )
+
+
+def add_update(update: core.RequestUpdate, into: RepeatedCompositeFieldContainer[pb.RequestUpdate]) -> None:
+    """Append the update to a frame's."""
+    message = into.add()
+    message.request_id = update.request_id
+    for sample in update.samples:
+        entry = message.samples.add()
+        if sample.index:
+            entry.index = sample.index
+        entry.token_ids.extend(sample.tokens)
+        for logprobs in sample.logprobs:
+            _fill_logprobs(logprobs, entry.logprobs.add())
+        if sample.finish_reason is not None:
+            entry.finish_reason = FINISH_REASONS[sample.finish_reason]
+            if sample.stop_token is not None:
+                entry.stop_token_id = sample.stop_token
+    if update.prompt is not None:
+        message.prompt.tokens = update.prompt.tokens
+        message.prompt.cached_tokens = update.prompt.cached_tokens
+        for position in update.prompt.logprobs:
+            into_position = message.prompt.logprobs.add()
+            if position is not None:
+                _fill_logprobs(position, into_position)
+    if update.finished:
+        message.finished = True
+
+
+def _fill_logprobs(logprobs: TokenLogprobs, message: pb.TokenLogprobs) -> None:
+    message.token_id = logprobs.token
+    message.logprob = logprobs.logprob
+    message.rank = logprobs.rank
+    message.top_token_ids.extend(logprobs.top_tokens)
+    message.top_logprobs.extend(logprobs.top_logprobs)

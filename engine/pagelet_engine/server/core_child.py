@@ -1,0 +1,83 @@
+"""The core as a child process: started at once, its log passed on, its end explained.
+
+Owns the process, its end of the pipe's descriptor, and the last lines it said. Refuses to know what the core does.
+"""
+
+import asyncio
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_TAIL_BYTES = 2048
+_RELAY_BYTES = 1 << 16
+
+
+class CoreChild:
+    """A started core. Whoever starts one must `stop` it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        """Run `command --pipe N`, where descriptor N is the core's end of a new pipe; `pipe` is ours."""
+        self.pipe, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, "--pipe", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+            )
+        self._tail = b""
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def last_log(self) -> str:
+        """The last line that the core said, or nothing."""
+        lines = self._tail.replace(b"\r", b"\n").decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    async def relay_log(self) -> None:
+        """Pass the core's standard error on, byte for byte, until it ends; remember the end of it."""
+        stderr = self._process.stderr
+        assert stderr is not None
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stderr)
+        while piece := await reader.read(_RELAY_BYTES):
+            self._tail = (self._tail + piece)[-_TAIL_BYTES:]
+            sys.stderr.buffer.write(piece)
+            sys.stderr.buffer.flush()
+
+    async def wait(self, patience_s: float) -> int:
+        """The exit code, negative for a signal; a core that has not ended in time is killed."""
+        try:
+            return await asyncio.to_thread(self._process.wait, patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return await asyncio.to_thread(self._process.wait)
+
+    def kill(self) -> None:
+        """End the core now; harmless when it has ended."""
+        self._process.kill()
+        self._process.wait()
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, in words: an exit code is negative for a signal, as subprocess has it."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def core_command(model_dir: Path, config_file: Path, started_s: float) -> list[str]:
+    """The command of the real core; `started_s` is when this engine started, on the monotonic clock."""
+    module = "pagelet_engine.server.core_process"
+    arguments = ["--model", str(model_dir), "--config", str(config_file), "--started-s", str(started_s)]
+    return [sys.executable, "-m", module, *arguments]

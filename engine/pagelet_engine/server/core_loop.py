@@ -1,0 +1,105 @@
+"""The core's loop: commands in, one step, one frame out. Blocks only while there is nothing to do.
+
+Owns no tensors, no processes and no clock: engine and pipe are given.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from pagelet_api import inference_pb2 as pb
+
+from pagelet_engine.core.request import Request, RequestRejected, RequestUpdate
+from pagelet_engine.server import pipe_pb2 as pipe
+from pagelet_engine.server.conversion import add_update
+from pagelet_engine.server.refusal import CODES, refusal
+
+HEARTBEAT_S = 1.0
+"""An idle core says this often that it lives; the front allows many of them before it worries."""
+
+
+class Channel(Protocol):
+    def receive(self, wait_s: float) -> list[bytes]:
+        """The frames that have arrived, waiting up to `wait_s` for the first."""
+        ...
+
+    def send(self, payload: bytes) -> None:
+        """Hand a frame over without waiting for its reader."""
+        ...
+
+
+class Engine(Protocol):
+    """What the loop needs of `core.engine.EngineCore`."""
+
+    @property
+    def has_work(self) -> bool: ...
+
+    def add(self, request: Request) -> None:
+        """Queue a request; raises RequestRejected."""
+        ...
+
+    def abort(self, request_id: str, samples: tuple[int, ...] = ()) -> None: ...
+
+    def step(self) -> Sequence[RequestUpdate]: ...
+
+
+class Reports(Protocol):
+    """What a frame says besides the updates."""
+
+    def fill(self, step: pipe.StepFrame) -> None:
+        """Add load, tokens and KV events."""
+        ...
+
+    def listen_kv(self, on: bool) -> None:
+        """Report KV events from the next frame on, the whole cache first; or stop."""
+        ...
+
+
+class CoreLoop:
+    """`new_request` makes a request of a message and its time of arrival."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        channel: Channel,
+        reports: Reports,
+        new_request: Callable[[pb.GenerateRequest, float], Request],
+        heartbeat_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._reports = reports
+        self._new_request = new_request
+        self._heartbeat_s = heartbeat_s
+
+    def run(self) -> None:
+        """Serve until the channel raises PipeClosed."""
+        while True:
+            self.turn()
+
+    def turn(self) -> None:
+        """Take what has arrived, make one step, report it. Waits only when there is no work."""
+        wait_s = 0.0 if self._engine.has_work else self._heartbeat_s
+        report = pipe.CoreFrame()
+        for payload in self._channel.receive(wait_s):
+            self._apply(pipe.CommandFrame.FromString(payload), report.step)
+        if self._engine.has_work:
+            for update in self._engine.step():
+                add_update(update, report.step.updates)
+        self._reports.fill(report.step)
+        self._channel.send(report.SerializeToString())
+
+    def _apply(self, frame: pipe.CommandFrame, report: pipe.StepFrame) -> None:
+        for command in frame.commands:
+            match command.WhichOneof("command"):
+                case "submit":
+                    self._submit(command.submit, report)
+                case "abort":
+                    self._engine.abort(command.abort.request_id, tuple(command.abort.samples))
+                case "listen_kv":
+                    self._reports.listen_kv(command.listen_kv.on)
+
+    def _submit(self, submit: pipe.Submit, report: pipe.StepFrame) -> None:
+        try:
+            self._engine.add(self._new_request(submit.request, submit.arrived_s))
+        except RequestRejected as rejected:
+            report.updates.append(refusal(submit.request.request_id, CODES[rejected.reason], str(rejected)))

@@ -1,0 +1,184 @@
+"""Which stream each request belongs to, from its arrival until the core has said its last word about it.
+
+Owns the table and the way of a step's updates through it. A request whose client has gone stays in the table, without
+a stream, until the core has let go of it: its id cannot be taken meanwhile. Knows no gRPC and no sockets.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pagelet_api import inference_pb2 as pb
+
+from pagelet_engine.server import pipe_pb2 as pipe
+from pagelet_engine.server.measures import Measures
+from pagelet_engine.server.refusal import Code, refusal
+from pagelet_engine.server.streams import SessionStream, Stream
+
+
+class Link(Protocol):
+    """The way to the core."""
+
+    @property
+    def is_full(self) -> bool:
+        """The core is so far behind that nothing should be added."""
+        ...
+
+    def send(self, command: pipe.Command) -> None: ...
+
+
+@dataclass(slots=True)
+class _Entry:
+    stream: Stream | None
+    """None: the client has gone."""
+    arrived_s: float
+    last_token_s: float = 0.0
+    """0: no token yet."""
+    finish_reason: pb.FinishReason = pb.FINISH_REASON_UNSPECIFIED
+
+
+class InFlight:
+    """`load` is the engine's as of the last step; times are `clock_s`'s, which is the core's too."""
+
+    def __init__(self, link: Link, measures: Measures, clock_s: Callable[[], float]) -> None:
+        self.load = pb.Load()
+        self._link = link
+        self._measures = measures
+        self._clock_s = clock_s
+        self._entries: dict[str, _Entry] = {}
+        self._ids: dict[Stream, set[str]] = {}  # what each stream has in flight
+        self._sessions: list[SessionStream] = []
+        self._emptied = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def wait_until_empty(self) -> None:
+        while self._entries:
+            self._emptied.clear()
+            await self._emptied.wait()
+
+    # ---- requests come and go --------------------------------------------------------------------------------------
+
+    def submit(self, request: pb.GenerateRequest, stream: Stream) -> None:
+        """Send a validated request to the core. Its updates go to the stream: one refusal, or the way to its end."""
+        if refused := self._refuse(request.request_id):
+            stream.add(refused)
+            return
+        arrived_s = self._clock_s()
+        self._entries[request.request_id] = _Entry(stream, arrived_s)
+        self._ids.setdefault(stream, set()).add(request.request_id)
+        self._link.send(pipe.Command(submit=pipe.Submit(request=request, arrived_s=arrived_s)))
+
+    def abort(self, abort: pb.Abort, stream: Stream) -> None:
+        """Abort a request of this stream, or some of its samples; anybody else's is left alone."""
+        if abort.request_id in self._ids.get(stream, ()):
+            self._link.send(pipe.Command(abort=abort))
+
+    def close(self, stream: Stream) -> None:
+        """The client has gone: abort what it had in flight."""
+        for request_id in self._ids.pop(stream, ()):
+            self._entries[request_id].stream = None
+            self._link.send(pipe.Command(abort=pb.Abort(request_id=request_id)))
+
+    # ---- sessions --------------------------------------------------------------------------------------------------
+
+    def open_session(self, session: SessionStream) -> None:
+        """Let a session hear of every step from now on, the cache's present content first if it wants KV events."""
+        self._sessions.append(session)
+        session.end_step(self.load, self._clock_s(), urgent=True)
+        if session.kv_events:
+            self._link.send(pipe.Command(listen_kv=pipe.ListenKv(on=True)))
+
+    def close_session(self, session: SessionStream) -> None:
+        """The gateway has gone."""
+        self.close(session)
+        self._sessions.remove(session)
+        if session.kv_events and not any(other.kv_events for other in self._sessions):
+            self._link.send(pipe.Command(listen_kv=pipe.ListenKv(on=False)))
+
+    # ---- one step --------------------------------------------------------------------------------------------------
+
+    def deliver(self, step: pipe.StepFrame) -> None:
+        """Bring each update to its stream, and count what happened."""
+        now_s = self._clock_s()
+        tokens_since: dict[float, int] = {}  # time of the last tokens before → tokens now: one step has few of them
+        for update in step.updates:
+            if entry := self._entries.get(update.request_id):
+                self._measure(update, entry, now_s, tokens_since)
+                if entry.stream is not None:
+                    entry.stream.add(update)
+                if update.finished:
+                    self._forget(update.request_id, entry)
+        for since_s, tokens in tokens_since.items():
+            self._measures.inter_token.observe(now_s - since_s, tokens)
+        if step.tokens:
+            self._measures.iteration_tokens.observe(step.tokens)
+        step.load.draining = self.load.draining
+        self.load = step.load
+        for session in self._sessions:
+            session.add_kv(step)
+            session.end_step(self.load, now_s)
+
+    def drain(self) -> None:
+        """Admit nothing from now on, and tell every session before anything else."""
+        self.load.draining = True
+        for session in self._sessions:
+            session.end_step(self.load, self._clock_s(), urgent=True)
+
+    def end(self, code: Code, sentence: str) -> int:
+        """Refuse what is still in flight and close every session; returns how many requests that cut short."""
+        cut_short = 0
+        for request_id, entry in self._entries.items():
+            if entry.stream is not None:
+                entry.stream.add(refusal(request_id, code, sentence))
+                cut_short += 1
+        self._entries.clear()
+        self._ids.clear()
+        self._emptied.set()
+        for session in self._sessions:
+            session.close()
+        return cut_short
+
+    # ---- inside ----------------------------------------------------------------------------------------------------
+
+    def _refuse(self, request_id: str) -> pb.RequestUpdate | None:
+        if self.load.draining:
+            return refusal(request_id, Code.UNAVAILABLE, "this engine is draining and takes nothing new: ask another")
+        if request_id in self._entries:
+            sentence = f"request_id {request_id!r} is in flight on this engine: choose another"
+            return refusal(request_id, Code.ALREADY_EXISTS, sentence)
+        if self._link.is_full:
+            return refusal(
+                request_id, Code.RESOURCE_EXHAUSTED, "the core has not taken earlier requests yet: try later"
+            )
+        return None
+
+    def _forget(self, request_id: str, entry: _Entry) -> None:
+        del self._entries[request_id]
+        if entry.stream is not None:
+            ids = self._ids[entry.stream]
+            ids.discard(request_id)
+            if not ids:
+                del self._ids[entry.stream]
+        if not self._entries:
+            self._emptied.set()
+
+    def _measure(self, update: pb.RequestUpdate, entry: _Entry, now_s: float, tokens_since: dict[float, int]) -> None:
+        measures = self._measures
+        drawn = 0
+        for sample in update.samples:
+            drawn += len(sample.token_ids)
+            entry.finish_reason = sample.finish_reason or entry.finish_reason
+        if drawn:
+            measures.generation_tokens += drawn
+            if entry.last_token_s:
+                tokens_since[entry.last_token_s] = tokens_since.get(entry.last_token_s, 0) + drawn
+            else:
+                measures.time_to_first_token.observe(now_s - entry.arrived_s)
+            entry.last_token_s = now_s
+        if update.HasField("prompt"):
+            measures.prompt_tokens += update.prompt.tokens
+        if update.finished and not update.HasField("error"):
+            measures.finished(entry.finish_reason, now_s - entry.arrived_s)

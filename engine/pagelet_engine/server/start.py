@@ -1,0 +1,130 @@
+"""From a model folder to an engine that has proven itself: imported, loaded, verified, and one token generated.
+
+Owns the order of these and the time they take. Refuses to know torch: a kind of worker is given.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pagelet_api import inference_pb2 as pb
+from pagelet_api.config import EngineConfig
+from pagelet_api.model_folder import ModelFolderError, verify
+
+from pagelet_engine.core.engine import EngineCore
+from pagelet_engine.core.request import Request
+from pagelet_engine.core.sampling import SamplingParams
+from pagelet_engine.core.scheduler import Scheduler
+from pagelet_engine.core.step import Worker
+from pagelet_engine.server.metered_worker import MeteredWorker
+from pagelet_engine.server.model_info import ModelFacts, model_info
+from pagelet_engine.server.startup_clock import StartupClock
+
+
+class StartError(Exception):
+    """The model, the configuration or the machine is not what it should be; one sentence for a person."""
+
+
+class LoadedWorker(Protocol):
+    """What `worker.local.load_worker` returns."""
+
+    @property
+    def worker(self) -> Worker: ...
+    @property
+    def num_blocks(self) -> int: ...
+    @property
+    def groups(self) -> Sequence[object]: ...
+    @property
+    def model(self) -> ModelFacts: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerKind:
+    """A kind of worker, its code imported."""
+
+    load: Callable[[Path, EngineConfig], LoadedWorker]
+    refusal: type[Exception]
+    """What `load` raises, with a sentence, for a model that it cannot serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedEngine:
+    engine: EngineCore
+    worker: MeteredWorker
+    model: pb.ModelInfo
+
+
+def start_engine(
+    model_dir: Path, config: EngineConfig, import_worker: Callable[[], WorkerKind], clock: StartupClock
+) -> StartedEngine:
+    """Make the engine ready to serve. Raises StartError."""
+    with ThreadPoolExecutor(1, "verify") as beside:
+        # Hashing frees the GIL: the folder is verified while torch is imported and the weights are mapped.
+        verifying = beside.submit(_verify, model_dir, config.digest, clock)
+        with clock.phase("import"):
+            kind = import_worker()
+        if verifying.done():
+            verifying.result()  # a wrong digest is found at once: nothing is loaded then
+        with clock.phase("load"):
+            loaded = _load(kind, model_dir, config, verifying)
+        digest = verifying.result()
+    scheduler = _new_scheduler(loaded, config, digest)
+    worker = MeteredWorker(loaded.worker)
+    engine = EngineCore(scheduler, worker, depth=_steps_in_flight(loaded.model.device))
+    with clock.phase("first_token"):
+        _prove(engine, loaded.model)
+    info = model_info(loaded.model, config, digest, loaded.num_blocks, scheduler.max_length, time.time_ns())
+    return StartedEngine(engine, worker, info)
+
+
+def _verify(model_dir: Path, wanted_digest: str, clock: StartupClock) -> str:
+    with clock.phase("verify"):
+        try:
+            return verify(model_dir, wanted_digest)
+        except ModelFolderError as error:
+            raise StartError(str(error)) from error
+
+
+def _load(kind: WorkerKind, model_dir: Path, config: EngineConfig, verifying: "Future[str]") -> LoadedWorker:
+    try:
+        return kind.load(model_dir, config)
+    except kind.refusal as error:
+        verifying.result()  # if the folder is damaged, that is the better sentence
+        raise StartError(str(error)) from error
+
+
+def _new_scheduler(loaded: LoadedWorker, config: EngineConfig, digest: str) -> Scheduler:
+    return Scheduler(
+        num_blocks=loaded.num_blocks,
+        block_size=config.block_size,
+        max_model_len=loaded.model.max_model_len,
+        max_batched_tokens=config.max_num_batched_tokens,
+        max_num_seqs=config.max_num_seqs,
+        max_queued=config.max_queued_requests,
+        num_kv_groups=len(loaded.groups),
+        prefix_caching=config.prefix_caching,
+        kv_events=config.prefix_caching,
+        model_digest=digest,
+        kv_dtype=loaded.model.kv_dtype,
+    )
+
+
+def _steps_in_flight(device: str) -> int:
+    # A CPU computes a step inside submit; elsewhere the next one is decided while the device works.
+    return 1 if device == "cpu" else 2
+
+
+def _prove(engine: EngineCore, model: ModelFacts) -> None:
+    """Generate one token, so that who says ready has shown it."""
+    first_token = model.bos_token_id or 0
+    sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=secrets.randbits(64))
+    engine.add(Request("proof", (first_token,), sampling))
+    tokens: list[int] = []
+    while engine.has_work:
+        tokens += [token for update in engine.step() for sample in update.samples for token in sample.tokens]
+    if len(tokens) != 1:
+        raise StartError(f"wanted one token from the engine before it serves, found {tokens}: do not use this build")

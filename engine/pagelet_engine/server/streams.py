@@ -1,0 +1,162 @@
+"""What each client has not taken yet: one growing message a stream, so that a slow client costs memory up to a bound,
+and nobody else's time.
+
+A client that keeps up gets a message a step. One that lags finds the missed steps merged into its next message; one
+that lags beyond the bound is cut. Knows no gRPC: whoever writes takes the messages from here.
+"""
+
+import asyncio
+from typing import Protocol
+
+from pagelet_api import inference_pb2 as pb
+
+from pagelet_engine.server import pipe_pb2 as pipe
+
+MAX_BACKLOG_BYTES = 4 * 2**20
+"""Hours of one request's tokens; minutes of a gateway's with 64 of them."""
+
+LOAD_INTERVAL_S = 0.1
+"""A session without news of its own hears of the engine's load this often at most."""
+
+
+class Stream(Protocol):
+    """Where the updates of a client's requests go."""
+
+    def add(self, update: pb.RequestUpdate) -> None:
+        """Queue the update; never waits."""
+        ...
+
+
+class Backlog:
+    """Wakes the writer, and says when its client has lagged too far."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.cut = asyncio.Event()
+        """Set once, when the stream is lost: its writer gives up, its requests are to be aborted."""
+        self._filled = asyncio.Event()
+        self._max_bytes = max_bytes
+        self._lagging_bytes = 0
+
+    @property
+    def reason(self) -> str:
+        """Why a stream that was cut was cut."""
+        return (
+            f"this stream is cut and its requests are aborted: its client left {self._lagging_bytes} bytes unread, "
+            f"at most {self._max_bytes} are kept; read faster, or ask for less at once"
+        )
+
+    def lag(self, more_bytes: int) -> None:
+        """This much joins a message that its client should have taken by now."""
+        self._lagging_bytes += more_bytes
+        if self._lagging_bytes > self._max_bytes:
+            self.cut.set()
+
+    def wake(self) -> None:
+        self._filled.set()
+
+    async def filled(self) -> None:
+        """Wait until there is something to take; what lags counts from zero then."""
+        await self._filled.wait()
+        self._filled.clear()
+        self._lagging_bytes = 0
+
+
+class GenerateStream:
+    """The updates of one request."""
+
+    def __init__(self, max_backlog_bytes: int) -> None:
+        self.backlog = Backlog(max_backlog_bytes)
+        self._waiting: pb.RequestUpdate | None = None
+
+    def add(self, update: pb.RequestUpdate) -> None:
+        if self.backlog.cut.is_set():
+            return
+        if self._waiting is None:
+            self._waiting = update
+            self.backlog.wake()
+        else:
+            self.backlog.lag(update.ByteSize())
+            self._waiting.MergeFrom(update)
+
+    async def take(self) -> pb.RequestUpdate:
+        """The next update: everything since the last one."""
+        await self.backlog.filled()
+        assert self._waiting is not None, "woken without an update"
+        update, self._waiting = self._waiting, None
+        return update
+
+
+class SessionStream:
+    """The updates of one gateway's requests, with the engine's load and, if wished, its KV events."""
+
+    def __init__(self, engine_epoch: int, kv_events: bool, max_backlog_bytes: int) -> None:
+        self.backlog = Backlog(max_backlog_bytes)
+        self.kv_events = kv_events
+        self._awaits_snapshot = kv_events
+        self._epoch = engine_epoch
+        self._frame = pb.SessionFrame()
+        self._load = pb.Load()
+        self._load_due_s = 0.0
+        self._waits = False
+        """The frame is to be taken."""
+        self._lags = False
+        """It was so already when the current step began."""
+        self._closed = False
+
+    def add(self, update: pb.RequestUpdate) -> None:
+        if self.backlog.cut.is_set():
+            return
+        if self._lags:
+            self.backlog.lag(update.ByteSize())
+        self._frame.updates.append(update)
+        self._release()
+
+    def add_kv(self, step: pipe.StepFrame) -> None:
+        """Queue the step's KV events, if they are wanted: none before the first snapshot, and that instead of them."""
+        if not self.kv_events or self.backlog.cut.is_set():
+            return
+        events = step.kv_events
+        if self._awaits_snapshot:
+            events = step.kv_snapshot
+            self._frame.kv_snapshot = bool(events)
+            self._awaits_snapshot = not events
+        if not events:
+            return
+        if self._lags:
+            self.backlog.lag(sum(event.ByteSize() for event in events))
+        self._frame.kv_events.extend(events)
+        self._frame.kv_sequence = step.kv_sequence
+        self._release()
+
+    def end_step(self, load: pb.Load, now_s: float, urgent: bool = False) -> None:
+        """Nothing more of this step follows. The load goes with what waits; it makes a frame of its own when it is
+        urgent, or when the client last heard of it long ago."""
+        self._load = load
+        if urgent or now_s >= self._load_due_s:
+            self._load_due_s = now_s + LOAD_INTERVAL_S
+            self._release()
+        self._lags = self._waits
+
+    def close(self) -> None:
+        """End the stream once what waits has been taken."""
+        self._closed = True
+        self.backlog.wake()
+
+    async def take(self) -> pb.SessionFrame | None:
+        """The next frame: everything since the last one. None: the stream has ended."""
+        await self.backlog.filled()
+        if self._closed:
+            self.backlog.wake()
+            if not self._waits:
+                return None
+        frame, self._frame = self._frame, pb.SessionFrame()
+        frame.step = self._load.step
+        frame.engine_epoch = self._epoch
+        frame.load.CopyFrom(self._load)
+        frame.draining = self._load.draining
+        self._waits = self._lags = False
+        return frame
+
+    def _release(self) -> None:
+        self._waits = True
+        self.backlog.wake()
