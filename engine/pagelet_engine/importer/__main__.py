@@ -30,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _fail(f"the package {error.name} is missing; install pagelet[local]")
 
-    signal.signal(signal.SIGTERM, _terminate)
     started_s = time.monotonic()
     try:
         imported = import_model(
@@ -62,4 +61,5 @@ def _fail(message: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main())
