@@ -1,0 +1,22 @@
+"""Root-mean-square norm. Its weight is fp32 in every model: it is small, and the op wants it so."""
+
+import torch
+from torch import Tensor, nn
+
+from pagelet_engine.kernels.reference.rms_norm import rms_norm
+from pagelet_engine.weights.destination import Destination
+
+
+class Norm(nn.Module):
+    def __init__(self, hidden: int, eps: float, device: torch.device) -> None:
+        super().__init__()
+        self.eps = eps
+        weight = torch.empty(hidden, dtype=torch.float32, device=device)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(tokens, hidden) → the same."""
+        return rms_norm(x, self.weight, self.eps)
+
+    def load(self, name: str) -> dict[str, Destination]:
+        return {f"{name}.weight": Destination(self.weight.data)}

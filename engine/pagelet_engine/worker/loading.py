@@ -1,0 +1,125 @@
+"""From a model folder and a configuration to a model with its weights and its KV pool."""
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pagelet_api import sizes
+from pagelet_api.config import Device, EngineConfig
+from pagelet_api.model_folder import ModelFolderError, verify
+from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
+
+from pagelet_engine.layers.weight_format import Plain
+from pagelet_engine.models.registry import Model, build_model
+from pagelet_engine.weights.checkpoint import Checkpoint
+from pagelet_engine.weights.destination import WeightsError
+from pagelet_engine.weights.loading import load_weights
+from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.model_facts import ModelError, ModelFacts, begin_token, end_tokens
+
+_FEWEST_BLOCKS = 4
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    model: Model
+    pool: KvPool
+    num_blocks: int
+    """Of each group."""
+    facts: ModelFacts
+
+
+def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
+    """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
+
+    Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
+    weights that do not fit config.json, a device that is not there, and too little memory for the KV pool.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify") as pool:
+        verification = pool.submit(verify, model_dir, config.digest)
+        try:
+            return _load(model_dir, config, verification)
+        except (ModelFolderError, ModelConfigError, WeightsError) as error:
+            # Files that are not what they should be explain what went wrong in reading them.
+            cause = verification.exception() or error
+            raise ModelError(str(cause)) from cause
+
+
+def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedModel:
+    raw = _read_json(model_dir / "config.json")
+    shape = ModelShape.from_config(raw)
+    max_model_len = config.max_model_len or shape.max_position
+    if max_model_len > shape.max_position:
+        raise ModelError(
+            f"maxModelLen {max_model_len} is beyond the model's {shape.max_position} positions; lower or omit it"
+        )
+    device = _device(config.device)
+    dtype = sizes.resolve_dtype(config.dtype.value, shape)
+    groups = sizes.kv_groups(shape)
+    num_blocks = _num_blocks(config, groups, dtype)
+
+    model = build_model(shape, raw, Plain(_DTYPES[dtype], device))
+    load_weights(Checkpoint(model_dir), model.load(), model.ignored)
+    generation = model_dir / "generation_config.json"
+    facts = ModelFacts(
+        digest=digest.result(),
+        architecture=shape.architecture,
+        parameters=sizes.parameter_count(shape),
+        weight_bytes=sizes.weight_bytes(shape, dtype),
+        dtype=dtype,
+        kv_cache_dtype=dtype,
+        vocab_size=shape.vocab_size,
+        max_model_len=max_model_len,
+        eos_token_ids=end_tokens(raw, _read_json(generation) if generation.exists() else {}, shape.vocab_size),
+        bos_token_id=begin_token(raw, shape.vocab_size),
+        device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
+    )
+    return LoadedModel(model, KvPool(groups, num_blocks, config.block_size, _DTYPES[dtype], device), num_blocks, facts)
+
+
+def _num_blocks(config: EngineConfig, groups: tuple[KvGroup, ...], dtype: str) -> int:
+    """Blocks of each group that the pool holds. Raises ModelError, with the sum, when they are too few to serve."""
+    found = sizes.num_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
+    if found < _FEWEST_BLOCKS:
+        pages = [sizes.page_bytes(group, config.block_size, dtype) for group in groups]
+        terms = " + ".join(
+            f"{len(g.layers)} layers × 2 (K, V) × {g.num_kv_heads} heads × {g.head_dim} × {config.block_size} tokens"
+            f" × {sizes.dtype_bytes(dtype)} B"
+            for g in groups
+        )
+        raise ModelError(
+            f"kvCacheMemory of {config.kv_cache_bytes} bytes holds {found} blocks of {sum(pages)} bytes ({terms}); "
+            f"wanted at least {_FEWEST_BLOCKS} blocks: set {_FEWEST_BLOCKS * sum(pages)} bytes or more"
+        )
+    return found
+
+
+def _device(wanted: Device) -> torch.device:
+    """Raises ModelError for a device that this machine, or this build of torch, does not offer."""
+    if wanted is Device.CPU:
+        return torch.device("cpu")
+    available = torch.cuda.is_available()
+    if wanted is Device.AUTO:
+        return torch.device("cuda" if available else "cpu")
+    built_for = Device.ROCM if torch.version.hip else Device.CUDA
+    if not available or built_for is not wanted:
+        found = f"no usable device (torch {torch.__version__} is built for {built_for})"
+        raise ModelError(f"device: wanted {wanted}, found {found}; choose device cpu, or start where one is")
+    return torch.device("cuda")
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; is this a model folder?") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: wanted a JSON object, found {type(value).__name__}")
+    return value

@@ -1,0 +1,111 @@
+"""A worker in this process: executes steps on one device, one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from pagelet_api.config import EngineConfig
+from pagelet_api.sizes import KvGroup
+from torch import Tensor
+
+from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
+from pagelet_engine.models.registry import Model
+from pagelet_engine.worker.assembly import assemble
+from pagelet_engine.worker.edits import Draw
+from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.loading import load_model
+from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
+from pagelet_engine.worker.model_facts import ModelError, ModelFacts
+from pagelet_engine.worker.results import AskedLogprobs, FailedStep, LaunchedStep, StepError
+from pagelet_engine.worker.sampler import Drawn, sample
+from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.threads import usable_cores
+
+__all__ = ["LoadedWorker", "LocalWorker", "ModelError", "ModelFacts", "StepError", "load_worker"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedWorker:
+    worker: Worker
+    num_blocks: int
+    """Blocks of each KV group."""
+    groups: tuple[KvGroup, ...]
+    model: ModelFacts
+
+
+def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
+    """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
+    torch.set_num_threads(usable_cores())
+    loaded = load_model(model_dir, config)
+    facts, pool = loaded.facts, loaded.pool
+    max_blocks = -(-facts.max_model_len // config.block_size)
+    slots = Slots(config.max_num_seqs, facts.vocab_size, max_blocks, len(pool.groups), pool.device)
+    return LoadedWorker(LocalWorker(loaded.model, pool, slots), loaded.num_blocks, pool.groups, facts)
+
+
+class LocalWorker:
+    """Implements `core.step.Worker`. On a CPU, submit returns when the step is done; on a GPU, when it is launched."""
+
+    def __init__(self, model: Model, pool: KvPool, slots: Slots) -> None:
+        self._model, self._pool, self._slots = model, pool, slots
+
+    def submit(self, step: Step) -> StepHandle:
+        """Whatever fails is raised by the handle's result(), as StepError."""
+        try:
+            with torch.inference_mode():
+                return self._execute(step)
+        except Exception as error:
+            return FailedStep(step.number, error)
+
+    def _execute(self, step: Step) -> StepHandle:
+        slots = self._slots
+        for start in step.starts:
+            slots.start(start)
+        self._pool.copy(step.copies)
+        for segment in step.segments:
+            slots.update_tables(segment)
+        if not step.segments:
+            return LaunchedStep(step, None, None, {})
+        hidden = self._model(assemble(step.segments, slots, self._pool))
+
+        ends = list(accumulate(segment.num_tokens for segment in step.segments))
+        prompts = {}
+        for segment, end in zip(step.segments, ends, strict=True):
+            if asked := self._prompt_logprobs(segment, hidden[end - segment.num_tokens : end]):
+                prompts[segment.sample] = asked
+        drawing = [
+            (segment, end - 1) for segment, end in zip(step.segments, ends, strict=True) if segment.samples_token
+        ]
+        if not drawing:
+            return LaunchedStep(step, None, None, prompts)
+        logits = self._model.logits(hidden[torch.tensor([row for _, row in drawing], device=slots.device)])
+        draws = [Draw(segment.slot, segment.start + segment.num_tokens) for segment, _ in drawing]
+        drawn = sample(logits, draws, slots)
+        slots.note_drawn([draw.slot for draw in draws], drawn.tokens)
+        return LaunchedStep(step, drawn, self._logprobs([segment for segment, _ in drawing], logits, drawn), prompts)
+
+    def _prompt_logprobs(self, segment: Segment, hidden: Tensor) -> AskedLogprobs | None:
+        """hidden (tokens, hidden) of the segment: each position speaks about the prompt's token behind it."""
+        seat = self._slots.seats[segment.slot]
+        targets = seat.prompt[segment.start + 1 : segment.start + 1 + segment.num_tokens]
+        count = seat.sampling.prompt_logprobs
+        if count is None or not targets:
+            return None
+        following = torch.tensor(targets, device=hidden.device)
+        return AskedLogprobs(
+            prompt_logprobs(hidden[: len(targets)], following, count, self._model.logits, self._slots.vocab_size),
+            (segment.sample,) * len(targets),
+            (count,) * len(targets),
+        )
+
+    def _logprobs(self, drawing: Sequence[Segment], logits: Tensor, drawn: Drawn) -> AskedLogprobs | None:
+        """Of the drawn tokens, a row of logits each, for the samples that want them."""
+        wanted = [self._slots.seats[segment.slot].sampling.logprobs for segment in drawing]
+        asked = [(row, count) for row, count in enumerate(wanted) if count is not None]
+        if not asked:
+            return None
+        rows = torch.tensor([row for row, _ in asked], device=logits.device)
+        raw = raw_logprobs(logits[rows], drawn.tokens[rows], max(count for _, count in asked))
+        return AskedLogprobs([raw], tuple(drawing[row].sample for row, _ in asked), tuple(count for _, count in asked))

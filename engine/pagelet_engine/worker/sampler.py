@@ -1,0 +1,93 @@
+"""One token a row of logits, for the whole batch at once.
+
+The order: repetition, presence and frequency penalty, logit bias, min_tokens (edits.py), temperature, top-k, top-p,
+min-p (filters.py), then one uniform number (philox.py): the drawn token is the first, in vocabulary order, whose
+cumulative weight exceeds u × the total. Temperature 0 takes the largest logit, of equals the lowest token. A row's
+token is a function of its logits, its parameters and its position alone: never of who else is in the batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pagelet_engine.worker.edits import Draw, edit
+from pagelet_engine.worker.filters import thresholds
+from pagelet_engine.worker.philox import uniform
+from pagelet_engine.worker.slots import Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    tokens: Tensor
+    """(rows,) int64"""
+    sound: Tensor
+    """(rows,) bool: False where the logits hold NaN or infinity, so that the token means nothing."""
+
+
+def sample(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
+    """logits (rows, vocab) fp32, left as they are; a row a draw. Rows pay only for the stages that they want."""
+    involved = [row for row, draw in enumerate(draws) if draw.is_random(slots) or draw.is_edited(slots)]
+    if not involved:
+        return _greedy(logits)
+    plain = sorted(set(range(len(draws))).difference(involved))
+    edited = _rows(logits, involved)
+    edit(edited, [draws[row] for row in involved], slots)
+    greedy = [place for place, row in enumerate(involved) if not draws[row].is_random(slots)]
+    random = [place for place, row in enumerate(involved) if draws[row].is_random(slots)]
+
+    parts = []  # (rows of the batch, what was drawn for them)
+    if plain:
+        parts.append((plain, _greedy(_rows(logits, plain))))
+    if greedy:
+        parts.append(([involved[place] for place in greedy], _greedy(_rows(edited, greedy))))
+    if random:
+        rows = [involved[place] for place in random]
+        own = _rows(edited, random) if greedy else edited
+        parts.append((rows, _random(own, [draws[row] for row in rows], slots)))
+    order = torch.tensor([row for rows, _ in parts for row in rows], device=logits.device).argsort()
+    return Drawn(
+        torch.cat([drawn.tokens for _, drawn in parts])[order], torch.cat([drawn.sound for _, drawn in parts])[order]
+    )
+
+
+def _greedy(logits: Tensor) -> Drawn:
+    largest, tokens = logits.max(-1)  # the first of equals; NaN is larger than everything
+    return Drawn(tokens, largest.isfinite())
+
+
+def _random(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
+    """Draw from logits (rows, vocab), which are overwritten."""
+    device, columns = logits.device, slots.sampling
+    slot = torch.tensor([draw.slot for draw in draws], device=device)
+    position = torch.tensor([draw.position for draw in draws], device=device)
+    weights = logits.sub_(logits.amax(-1, keepdim=True)).div_(columns.temperature[slot, None]).exp_()
+
+    settings = [slots.seats[draw.slot].sampling for draw in draws]
+    filtered = [row for row, s in enumerate(settings) if 0 < s.top_k < slots.vocab_size or s.top_p < 1 or s.min_p > 0]
+    if filtered:
+        rows = torch.tensor(filtered, device=device)
+        subset, subset_slot = weights[rows], slot[rows]
+        lowest = thresholds(
+            subset,
+            columns.top_k[subset_slot],
+            columns.top_p[subset_slot],
+            columns.min_p[subset_slot],
+            largest_k=max(
+                (settings[row].top_k for row in filtered if settings[row].top_k < slots.vocab_size), default=0
+            ),
+            any_top_p=any(settings[row].top_p < 1 for row in filtered),
+        )
+        weights[rows] = subset.masked_fill_(subset < lowest[:, None], 0.0)
+
+    sums = weights.cumsum(-1, dtype=torch.float64)
+    total = sums[:, -1]
+    target = uniform(columns.seed[slot], columns.sample_index[slot], position) * total
+    tokens = torch.searchsorted(sums, target[:, None], right=True).squeeze(1)  # the first sum > target
+    return Drawn(tokens.clamp_(max=slots.vocab_size - 1), total.isfinite())
+
+
+def _rows(logits: Tensor, rows: Sequence[int]) -> Tensor:
+    """A copy of these rows."""
+    return logits.index_select(0, torch.tensor(rows, device=logits.device))
