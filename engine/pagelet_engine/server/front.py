@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -34,6 +35,9 @@ from pagelet_engine.server.streams import MAX_BACKLOG_BYTES
 HEALTH_INTERVAL_S = 1.0
 GOODBYE_S = 5.0
 """How long clients may take to read their last messages, and the core to exit once asked."""
+
+SAME_SIGNAL_S = 1.0
+"""A terminal signals a whole group, and a runtime then forwards what it got: so soon, a second signal is the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class Front:
             )
         )
         self._stop = asyncio.Event()
+        self._signalled_s = 0.0
         self._ready = asyncio.Event()
 
     async def run(self) -> int:
@@ -128,10 +133,13 @@ class Front:
     # ---- the end ---------------------------------------------------------------------------------------------------
 
     def _on_signal(self, number: int) -> None:
-        if self._stop.is_set():  # asked twice: now
+        now_s = time.monotonic()
+        if not self._stop.is_set():
+            self._stop.set()
+            self._signalled_s = now_s
+        elif now_s - self._signalled_s > SAME_SIGNAL_S:
             self._child.kill()
             os._exit(128 + number)
-        self._stop.set()
 
     async def _drain(self) -> None:
         """Finish what runs, for as long as the configuration allows."""
@@ -176,7 +184,7 @@ def _port_of(server: asyncio.Server) -> int:
     return port
 
 
-async def _first(*waiting: "asyncio._CoroutineLike[object]") -> None:
+async def _first(*waiting: Awaitable[object]) -> None:
     tasks = [asyncio.ensure_future(one) for one in waiting]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:

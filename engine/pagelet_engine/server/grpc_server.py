@@ -9,8 +9,8 @@ from pagelet_api import inference_pb2_grpc
 SERVICE = pb.DESCRIPTOR.services_by_name["Engine"].full_name
 
 MAX_REQUEST_BYTES = 16 * 2**20
-"""A message from a client. Longer ones end their stream with RESOURCE_EXHAUSTED, so this is far above the longest prompt
-that fits a model: such a prompt is then refused alone, with a sentence."""
+"""A message from a client. A longer one ends its whole stream with RESOURCE_EXHAUSTED, so this is far above the longest
+prompt that fits a model: that is refused alone, with a sentence."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
@@ -35,7 +35,7 @@ class GrpcServer:
         self._server = grpc.aio.server(options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._shown: bool | None = None
-        inference_pb2_grpc.add_EngineServicer_to_server(service, self._server)
+        inference_pb2_grpc.add_EngineServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 

@@ -28,7 +28,7 @@ def judge(phase: Phase, silence_s: float, step_timeout_s: float, step: int) -> H
         # How long loading may take is for the start-up probe to say: it knows the model's size, we do not.
         return Health(alive=True, ready=False, reason="loading the model")
     if silence_s > step_timeout_s:
-        reason = f"the core has been silent for {silence_s:.0f} s after step {step}: at most {step_timeout_s:g} s are allowed"
+        reason = f"the core is silent since step {step}: for {silence_s:.0f} s, at most {step_timeout_s:g} are allowed"
         return Health(alive=False, ready=False, reason=reason)
     if phase is Phase.DRAINING:
         return Health(alive=True, ready=False, reason="draining: what runs is finished, nothing new is taken")

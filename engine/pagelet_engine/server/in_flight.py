@@ -150,9 +150,7 @@ class InFlight:
             sentence = f"request_id {request_id!r} is in flight on this engine: choose another"
             return refusal(request_id, Code.ALREADY_EXISTS, sentence)
         if self._link.is_full:
-            return refusal(
-                request_id, Code.RESOURCE_EXHAUSTED, "the core has not taken earlier requests yet: try later"
-            )
+            return refusal(request_id, Code.RESOURCE_EXHAUSTED, "earlier requests still wait for the core: try later")
         return None
 
     def _forget(self, request_id: str, entry: _Entry) -> None:

@@ -64,7 +64,7 @@ class Measures:
         self.queue_time = Histogram(_REQUEST_BUCKETS_S)
         self.iteration_tokens = Histogram(_STEP_TOKENS_BUCKETS)
 
-    def finished(self, reason: int, latency_s: float) -> None:
+    def finished(self, reason: pb.FinishReason, latency_s: float) -> None:
         """A request has ended; its latency counts when it ended with an answer."""
         if reason in self.finished_requests:
             self.finished_requests[reason] += 1

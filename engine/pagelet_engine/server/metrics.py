@@ -1,13 +1,13 @@
 """The engine's numbers as Prometheus asks for them, in the field's names. Made when asked; keeps no numbers itself."""
 
 from collections.abc import Callable, Iterator
+from math import isinf
 
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import names
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from pagelet_engine.server.measures import Measures
 
@@ -73,7 +73,9 @@ class EngineCollector(Collector):
             (names.METRIC_ITERATION_TOKENS, "Tokens computed in a step.", measures.iteration_tokens),
         ):
             family = HistogramMetricFamily(name, text, labels=["model_name"])
-            buckets = [(floatToGoString(bound), count) for bound, count in histogram.cumulative()]
+            buckets = [
+                ("+Inf" if isinf(bound) else str(float(bound)), count) for bound, count in histogram.cumulative()
+            ]
             family.add_metric(self._labels, buckets, histogram.sum)
             yield family
 
@@ -82,6 +84,10 @@ class EngineCollector(Collector):
         config = GaugeMetricFamily(names.METRIC_CACHE_CONFIG, "The KV cache as configured.", labels=labels)
         config.add_metric([*self._labels, str(model.block_size), str(model.num_blocks), model.kv_cache_dtype], 1)
         return config
+
+
+def _bound(bound: float) -> str:
+    return "+Inf" if isinf(bound) else str(float(bound))
 
 
 def new_registry(collector: EngineCollector) -> CollectorRegistry:

@@ -1,4 +1,4 @@
-"""What an engine says about the model it serves. Pure: facts, configuration and measured numbers in, one message out."""
+"""What an engine says about the model it serves. Pure: facts and measured numbers in, a message out."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -14,6 +14,8 @@ class ModelFacts(Protocol):
     """What a worker knows of the model it has loaded."""
 
     @property
+    def digest(self) -> str: ...
+    @property
     def architecture(self) -> str: ...
     @property
     def parameters(self) -> int: ...
@@ -22,7 +24,7 @@ class ModelFacts(Protocol):
     @property
     def dtype(self) -> str: ...
     @property
-    def kv_dtype(self) -> str: ...
+    def kv_cache_dtype(self) -> str: ...
     @property
     def device(self) -> str: ...
     @property
@@ -36,7 +38,7 @@ class ModelFacts(Protocol):
 
 
 def model_info(
-    facts: ModelFacts, config: EngineConfig, digest: str, num_blocks: int, max_length: int, created_ns: int
+    facts: ModelFacts, config: EngineConfig, num_blocks: int, max_length: int, created_ns: int
 ) -> pb.ModelInfo:
     """`max_length`: tokens of one sample that this engine can hold; `created_ns`: now, in Unix time."""
     limits = pb.RequestLimits(max_queued_requests=config.max_queued_requests)
@@ -44,14 +46,14 @@ def model_info(
     return pb.ModelInfo(
         name=config.model_name,
         aliases=config.aliases,
-        digest=digest,
+        digest=facts.digest,
         architecture=facts.architecture,
         parameters=facts.parameters,
         weight_bytes=facts.weight_bytes,
         max_model_len=max_length,
         vocab_size=facts.vocab_size,
         dtype=facts.dtype,
-        kv_cache_dtype=facts.kv_dtype,
+        kv_cache_dtype=facts.kv_cache_dtype,
         block_size=config.block_size,
         num_blocks=num_blocks,
         eos_token_ids=facts.eos_token_ids,

@@ -6,7 +6,7 @@ Owns no request and no state of the engine. Every refusal leaves here as a statu
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from pagelet_api import inference_pb2 as pb
@@ -21,16 +21,18 @@ from pagelet_engine.server.validation import InvalidRequest, check_request
 RETRY_AFTER_METADATA = "retry-after-ms"
 """Trailing metadata of a refused Generate; a Session carries the same number in RequestError."""
 
+_UNREACHABLE = AssertionError("abort always raises")
+
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
-Context = grpc.aio.ServicerContext
+Context: TypeAlias = grpc.aio.ServicerContext
 
 
 class StreamCut(Exception):
     """A client has left too much unread; the message says how much."""
 
 
-class EngineService(inference_pb2_grpc.EngineServicer):  # type: ignore[misc]  # generated without types
+class EngineService(inference_pb2_grpc.EngineServicer):
     """`model` gives the loaded model, None until the engine is ready."""
 
     def __init__(
@@ -138,7 +140,7 @@ class EngineService(inference_pb2_grpc.EngineServicer):  # type: ignore[misc]  #
         if model is None:
             retry = ((RETRY_AFTER_METADATA, str(RETRY_AFTER_MS)),)
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the engine is loading its model: try later", retry)
-        assert model is not None
+            raise _UNREACHABLE
         return model
 
 
@@ -178,14 +180,14 @@ async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:
 async def _refuse(context: Context, error: pb.RequestError) -> NoReturn:
     retry = ((RETRY_AFTER_METADATA, str(error.retry_after_ms)),) if error.retry_after_ms else ()
     await context.abort(_STATUS.get(error.code, grpc.StatusCode.UNKNOWN), error.message, retry)
-    raise AssertionError("abort always raises")
+    raise _UNREACHABLE
 
 
 async def _invalid(context: Context, sentence: str) -> NoReturn:
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, sentence)
-    raise AssertionError("abort always raises")
+    raise _UNREACHABLE
 
 
 async def _not_built(context: Context, sentence: str) -> NoReturn:
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"not built yet: {sentence}")
-    raise AssertionError("abort always raises")
+    raise _UNREACHABLE

@@ -1,4 +1,4 @@
-"""From a model folder to an engine that has proven itself: imported, loaded, verified, and one token generated.
+"""From a model folder to an engine that has proven itself: worker imported, model loaded, one token generated.
 
 Owns the order of these and the time they take. Refuses to know torch: a kind of worker is given.
 """
@@ -6,14 +6,12 @@ Owns the order of these and the time they take. Refuses to know torch: a kind of
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.config import EngineConfig
-from pagelet_api.model_folder import ModelFolderError, verify
 
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import Request
@@ -30,7 +28,7 @@ class StartError(Exception):
 
 
 class LoadedWorker(Protocol):
-    """What `worker.local.load_worker` returns."""
+    """What `worker.local.load_worker` returns: the folder's digest is verified."""
 
     @property
     def worker(self) -> Worker: ...
@@ -62,42 +60,23 @@ def start_engine(
     model_dir: Path, config: EngineConfig, import_worker: Callable[[], WorkerKind], clock: StartupClock
 ) -> StartedEngine:
     """Make the engine ready to serve. Raises StartError."""
-    with ThreadPoolExecutor(1, "verify") as beside:
-        # Hashing frees the GIL: the folder is verified while torch is imported and the weights are mapped.
-        verifying = beside.submit(_verify, model_dir, config.digest, clock)
-        with clock.phase("import"):
-            kind = import_worker()
-        if verifying.done():
-            verifying.result()  # a wrong digest is found at once: nothing is loaded then
-        with clock.phase("load"):
-            loaded = _load(kind, model_dir, config, verifying)
-        digest = verifying.result()
-    scheduler = _new_scheduler(loaded, config, digest)
+    with clock.phase("import"):
+        kind = import_worker()
+    with clock.phase("load"):
+        try:
+            loaded = kind.load(model_dir, config)
+        except kind.refusal as error:
+            raise StartError(str(error)) from error
+    scheduler = _new_scheduler(loaded, config)
     worker = MeteredWorker(loaded.worker)
     engine = EngineCore(scheduler, worker, depth=_steps_in_flight(loaded.model.device))
     with clock.phase("first_token"):
         _prove(engine, loaded.model)
-    info = model_info(loaded.model, config, digest, loaded.num_blocks, scheduler.max_length, time.time_ns())
+    info = model_info(loaded.model, config, loaded.num_blocks, scheduler.max_length, time.time_ns())
     return StartedEngine(engine, worker, info)
 
 
-def _verify(model_dir: Path, wanted_digest: str, clock: StartupClock) -> str:
-    with clock.phase("verify"):
-        try:
-            return verify(model_dir, wanted_digest)
-        except ModelFolderError as error:
-            raise StartError(str(error)) from error
-
-
-def _load(kind: WorkerKind, model_dir: Path, config: EngineConfig, verifying: "Future[str]") -> LoadedWorker:
-    try:
-        return kind.load(model_dir, config)
-    except kind.refusal as error:
-        verifying.result()  # if the folder is damaged, that is the better sentence
-        raise StartError(str(error)) from error
-
-
-def _new_scheduler(loaded: LoadedWorker, config: EngineConfig, digest: str) -> Scheduler:
+def _new_scheduler(loaded: LoadedWorker, config: EngineConfig) -> Scheduler:
     return Scheduler(
         num_blocks=loaded.num_blocks,
         block_size=config.block_size,
@@ -108,8 +87,8 @@ def _new_scheduler(loaded: LoadedWorker, config: EngineConfig, digest: str) -> S
         num_kv_groups=len(loaded.groups),
         prefix_caching=config.prefix_caching,
         kv_events=config.prefix_caching,
-        model_digest=digest,
-        kv_dtype=loaded.model.kv_dtype,
+        model_digest=loaded.model.digest,
+        kv_dtype=loaded.model.kv_cache_dtype,
     )
 
 

@@ -50,9 +50,7 @@ def _check_names(request: pb.GenerateRequest) -> None:
         if len(value) > MAX_NAME_CHARACTERS:
             raise InvalidRequest(f"{name} must have at most {MAX_NAME_CHARACTERS} characters, found {len(value)}")
     if request.adapter:
-        raise InvalidRequest(
-            f"adapter {request.adapter[:80]!r} is not loaded: adapters are not built yet, leave it empty"
-        )
+        raise InvalidRequest(f"adapter {request.adapter[:80]!r} is unknown: adapters are not built yet")
     if request.HasField("deadline_ms") and not 1 <= request.deadline_ms <= MAX_DEADLINE_MS:
         raise InvalidRequest(f"deadline_ms must be 1 to {MAX_DEADLINE_MS} (a week), found {request.deadline_ms}")
 
@@ -76,9 +74,7 @@ def _check_prompt(request: pb.GenerateRequest, model: pb.ModelInfo) -> int:
     for index, item in enumerate(request.prompt):
         ids = item.token_ids.ids
         if ids and (largest := max(ids)) >= model.vocab_size:
-            raise InvalidRequest(
-                f"prompt[{index}] has token id {largest}: the vocabulary ends at {model.vocab_size - 1}"
-            )
+            raise InvalidRequest(_outside_vocabulary(f"prompt[{index}]", largest, model))
     return length
 
 
@@ -94,9 +90,7 @@ def _check_lengths(sampling: pb.SamplingParams, prompt_tokens: int, model: pb.Mo
             )
         room = sampling.max_tokens
     if sampling.min_tokens > room:
-        raise InvalidRequest(
-            f"min_tokens must be at most {room} (max_tokens, or what fits), found {sampling.min_tokens}"
-        )
+        raise InvalidRequest(f"min_tokens must be at most {room}, the room for output, found {sampling.min_tokens}")
 
 
 def _check_numbers(sampling: pb.SamplingParams) -> None:
@@ -113,7 +107,7 @@ def _check_numbers(sampling: pb.SamplingParams) -> None:
 def _check_tokens(sampling: pb.SamplingParams, model: pb.ModelInfo) -> None:
     for name, ids in (("logit_bias", sampling.logit_bias), ("stop_token_ids", sampling.stop_token_ids)):
         if ids and (largest := max(ids)) >= model.vocab_size:
-            raise InvalidRequest(f"{name} has token id {largest}: the vocabulary ends at {model.vocab_size - 1}")
+            raise InvalidRequest(_outside_vocabulary(name, largest, model))
     for token, bias in sampling.logit_bias.items():
         _within(f"logit_bias[{token}]", bias, -MAX_BIAS, MAX_BIAS)
 
@@ -131,6 +125,10 @@ def _check_counts(sampling: pb.SamplingParams, limits: pb.RequestLimits) -> None
             raise InvalidRequest(f"{name} must be at most {most}, found {found}")
     if sampling.HasField("grammar"):
         raise InvalidRequest("grammar is not built yet: leave it out")
+
+
+def _outside_vocabulary(name: str, token: int, model: pb.ModelInfo) -> str:
+    return f"{name} has token id {token}: the vocabulary ends at {model.vocab_size - 1}"
 
 
 def _within(name: str, value: float, least: float, most: float) -> None:
