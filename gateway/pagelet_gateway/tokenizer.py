@@ -39,7 +39,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._pieces = read_pieces(self._tokenizer, description)
         added = self._tokenizer.get_added_tokens_decoder()
-        self._special = frozenset(id for id, token in added.items() if token.special)
+        self.special_ids = frozenset(id for id, token in added.items() if token.special)
         self.special_tokens = _named_tokens(tokenizer_config)
         """bos_token, eos_token, …: what chat templates call them → the token's text."""
         vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
@@ -62,7 +62,7 @@ class Tokenizer:
 
     def detokenizer(self, prompt: Sequence[int], *, skip_special_tokens: bool) -> Detokenizer:
         """For one sample that follows `prompt`."""
-        skip = self._special if skip_special_tokens else _NONE
+        skip = self.special_ids if skip_special_tokens else _NONE
         pieces = self._pieces
         if pieces is None:
             return WindowDetokenizer(

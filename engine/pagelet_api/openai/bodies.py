@@ -41,7 +41,7 @@ class SamplingFields(_Body):
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=-1, le=bounds.MAX_TOKENS)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: LogitBias = None
@@ -75,11 +75,10 @@ class Message(BaseModel):
     content: Content = ""
 
     @model_validator(mode="after")
-    def _is_text(self) -> Self:
-        if self.role in ("tool", "function") or (self.model_extra or {}).keys() & {"tool_calls", "function_call"}:
-            extra = self.model_extra or {}
-            if self.role in ("tool", "function") or extra.get("tool_calls") or extra.get("function_call"):
-                raise ValueError("tool calls are not supported yet: neither in tools nor in the messages")
+    def _has_no_tool_calls(self) -> Self:
+        extra = self.model_extra or {}
+        if self.role in ("tool", "function") or extra.get("tool_calls") or extra.get("function_call"):
+            raise ValueError("tool calls are not supported yet: neither in tools nor in the messages")
         return self
 
 

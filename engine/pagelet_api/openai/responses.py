@@ -69,23 +69,23 @@ class CompletionChoice(TypedDict):
     prompt_logprobs: NotRequired[list[dict[str, PromptLogprob] | None]]
 
 
-class ChatCompletion(TypedDict):
+class AnswerHead(TypedDict):
+    """What every answer and every chunk of it begins with."""
+
     id: str
-    object: Literal["chat.completion"]
+    object: str
     created: int
     model: str
     system_fingerprint: str
+
+
+class ChatCompletion(AnswerHead):
     choices: list[ChatChoice]
     usage: Usage
     prompt_logprobs: NotRequired[list[dict[str, PromptLogprob] | None]]
 
 
-class Completion(TypedDict):
-    id: str
-    object: Literal["text_completion"]
-    created: int
-    model: str
-    system_fingerprint: str
+class Completion(AnswerHead):
     choices: list[CompletionChoice]
     usage: Usage
 

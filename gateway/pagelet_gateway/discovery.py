@@ -1,0 +1,55 @@
+"""Which addresses a name has: from a hosts file where one is named, else from DNS.
+
+A headless Service's name resolves to its ready pods. The local runtime writes the same into a file in the form of
+/etc/hosts (hosts(5)).
+"""
+
+import asyncio
+import logging
+import socket
+from pathlib import Path
+
+_log = logging.getLogger(__name__)
+
+
+def addresses_in_hosts(text: str, name: str) -> frozenset[str]:
+    """Every address that lists `name`, in the text of a hosts file."""
+    rows = (line.partition("#")[0].split() for line in text.splitlines())
+    return frozenset(row[0] for row in rows if name in row[1:])
+
+
+class Resolver:
+    """Resolves one name again and again."""
+
+    def __init__(self, host: str, port: int, hosts_file: Path | None) -> None:
+        self._host = host
+        self._port = port
+        self._hosts_file = hosts_file
+
+    async def resolve(self) -> frozenset[str] | None:
+        """`address:port` of each; None when nobody could be asked, which says nothing about the engines."""
+        addresses = self._from_file()
+        if addresses:
+            return frozenset(_joined(address, self._port) for address in addresses)
+        try:
+            infos = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            if error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)):
+                return frozenset()
+            _log.debug("cannot resolve %s: %s", self._host, error)
+            return None
+        except OSError:
+            return None
+        return frozenset(_joined(str(info[4][0]), self._port) for info in infos)
+
+    def _from_file(self) -> frozenset[str]:
+        if self._hosts_file is None:
+            return frozenset()
+        try:
+            return addresses_in_hosts(self._hosts_file.read_text(), self._host)
+        except OSError:  # not written yet
+            return frozenset()
+
+
+def _joined(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

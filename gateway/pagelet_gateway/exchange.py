@@ -1,0 +1,213 @@
+"""One answer on its way to one client: from engine updates to HTTP, streamed or whole.
+
+Owns the answer's beginning, its end in every case (complete, failed, client gone, client too slow), and its measures.
+What the bytes look like is the form's; one write goes out for each step of the engine, whatever it brought.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pagelet_api import inference_pb2 as pb
+from pagelet_api.openai.errors import OpenAIError
+from pagelet_api.openai.responses import FinishReason, Usage
+from starlette.types import Receive, Scope, Send
+
+from pagelet_gateway.answer import Answer
+from pagelet_gateway.gateway import Gateway
+from pagelet_gateway.generation import Generation
+from pagelet_gateway.sample import Delta
+
+_log = logging.getLogger(__name__)
+
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # proxies in between must not collect
+]
+DONE = "data: [DONE]\n\n"
+
+
+@dataclass(slots=True)
+class Collected:
+    """A choice, collected."""
+
+    texts: list[str] = field(default_factory=list)
+    logprobs: list[pb.TokenLogprobs] = field(default_factory=list)
+    finish_reason: FinishReason = "stop"
+    stop_reason: str | int | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def add(self, delta: Delta) -> None:
+        self.texts.append(delta.text)
+        self.logprobs.extend(delta.logprobs)
+        if delta.finish_reason is not None:
+            self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
+
+
+class Form(Protocol):
+    """How an answer looks: chat's or the legacy completions'."""
+
+    def opening(self, choice: int) -> str:
+        """The events before a choice's first text."""
+        ...
+
+    def event(self, choice: int, delta: Delta) -> str: ...
+
+    def usage_event(self, usage: Usage) -> str: ...
+
+    def whole(self, choices: Sequence[Collected], answer: Answer) -> Any:
+        """The body of an answer that is not streamed."""
+        ...
+
+
+class _ClientGone(OpenAIError):
+    def __init__(self) -> None:
+        super().__init__(499, "The client has gone.")
+
+
+class Exchange:
+    """An ASGI response. Errors before the first token are raised as OpenAIError, for a status of their own."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        digest: str,
+        requests: Sequence[pb.GenerateRequest],
+        answer: Answer,
+        form: Form,
+        *,
+        stream: bool,
+        include_usage: bool,
+    ) -> None:
+        """`digest`: the model whose tokens these are."""
+        self._gateway = gateway
+        self._answer = answer
+        self._form = form
+        self._is_stream = stream
+        self._include_usage = include_usage
+        self._generation = Generation(
+            lambda tried: gateway.engines.pick(digest, tried),
+            requests,
+            timeout_s=gateway.config.request_timeout_s,
+            max_backlog=gateway.max_backlog,
+            overflowed=self._cut,
+        )
+        self._task: asyncio.Task[Any] | None = None
+        self._is_cut = False
+        self._last_s = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._task = asyncio.current_task()
+        metrics = self._gateway.metrics
+        began_s = asyncio.get_running_loop().time()
+        watcher = asyncio.create_task(self._watch(receive))
+        self._gateway.in_flight.add(self._generation)
+        metrics.running.inc()
+        try:
+            self._generation.start()
+            deltas = await self._step()
+            metrics.ttft_s.observe(self._last_s - began_s)
+            await (self._stream(deltas, send) if self._is_stream else self._send_whole(deltas, send))
+            if self._answer.finished:
+                metrics.e2e_s.observe(self._last_s - began_s)
+                metrics.prompt_tokens.inc(self._answer.usage()["prompt_tokens"])
+        except _ClientGone:
+            pass
+        except asyncio.CancelledError:
+            if not self._is_cut:
+                raise
+            # Returning with the answer incomplete closes the connection.
+            assert self._task is not None
+            self._task.uncancel()
+        finally:
+            self._generation.close()
+            self._gateway.in_flight.discard(self._generation)
+            metrics.running.dec()
+            watcher.cancel()
+
+    async def _stream(self, deltas: list[tuple[int, Delta]], send: Send) -> None:
+        form, answer = self._form, self._answer
+        await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+        opened: set[int] = set()
+        while True:
+            parts: list[str] = []
+            for choice, delta in deltas:
+                if choice not in opened:
+                    opened.add(choice)
+                    parts.append(form.opening(choice))
+                if delta.text or delta.finish_reason or delta.logprobs:
+                    parts.append(form.event(choice, delta))
+            if answer.finished:
+                break
+            if parts:
+                await send({"type": "http.response.body", "body": "".join(parts).encode("ascii"), "more_body": True})
+            try:
+                deltas = await self._step()
+            except _ClientGone:
+                raise
+            except OpenAIError as error:
+                self._gateway.metrics.finished("error")
+                _log.warning("a stream ended with an error: %s", error.message)
+                parts = [f"data: {json.dumps(error.body())}\n\n"]
+                break
+        if self._include_usage and answer.finished:
+            parts.append(form.usage_event(answer.usage()))
+        parts.append(DONE)
+        await send({"type": "http.response.body", "body": "".join(parts).encode("ascii"), "more_body": False})
+
+    async def _send_whole(self, deltas: list[tuple[int, Delta]], send: Send) -> None:
+        choices = [Collected() for _ in self._answer.samples]
+        while True:
+            for choice, delta in deltas:
+                choices[choice].add(delta)
+            if self._answer.finished:
+                break
+            deltas = await self._step()
+        body = json.dumps(self._form.whole(choices, self._answer), separators=(",", ":")).encode("ascii")
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _step(self) -> list[tuple[int, Delta]]:
+        """What the engines have sent since the last step. Raises OpenAIError."""
+        answer, generation, metrics = self._answer, self._generation, self._gateway.metrics
+        deltas: list[tuple[int, Delta]] = []
+        before = answer.completion_tokens
+        for key, update in await generation.take():
+            new, needless = answer.feed(key, update)
+            deltas += new
+            if needless and answer.is_complete(key):
+                generation.abort(key)
+            else:
+                for sample in needless:
+                    generation.abort_sample(key, sample)
+        now_s = asyncio.get_running_loop().time()
+        if self._last_s:
+            metrics.inter_token_s.observe(now_s - self._last_s)
+        self._last_s = now_s
+        metrics.generation_tokens.inc(answer.completion_tokens - before)
+        for _, delta in deltas:
+            if delta.finish_reason is not None:
+                metrics.finished(delta.finish_reason)
+        return deltas
+
+    async def _watch(self, receive: Receive) -> None:
+        """Ends the answer when the client goes, streamed or not."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._generation.end(_ClientGone())
+
+    def _cut(self) -> None:
+        """The client reads so slowly that its task is stuck in a write: end that."""
+        self._is_cut = True
+        self._gateway.metrics.cut_clients.inc()
+        _log.warning("a client reads too slowly and is cut; its request is aborted")
+        if self._task is not None:
+            self._task.cancel()

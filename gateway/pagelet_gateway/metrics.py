@@ -1,0 +1,81 @@
+"""The gateway's metrics, in the field's names where it has them, in a registry of their own."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from pagelet_api import names
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+_TTFT_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
+_INTER_TOKEN_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
+_E2E_S = (0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
+
+
+class Metrics:
+    """One object a process; `model` labels what is about the model."""
+
+    def __init__(self, model: str) -> None:
+        registry = self._registry = CollectorRegistry()
+        label = ["model_name"]
+        self.ttft_s = Histogram(
+            names.METRIC_TTFT, "Request to first token, seconds.", label, registry=registry, buckets=_TTFT_S
+        ).labels(model)
+        self.inter_token_s = Histogram(
+            names.METRIC_INTER_TOKEN, "Token to token, seconds.", label, registry=registry, buckets=_INTER_TOKEN_S
+        ).labels(model)
+        self.e2e_s = Histogram(
+            names.METRIC_E2E_LATENCY, "Request to last token, seconds.", label, registry=registry, buckets=_E2E_S
+        ).labels(model)
+        self.prompt_tokens = Counter(
+            names.METRIC_PROMPT_TOKENS, "Prompt tokens of answered requests.", label, registry=registry
+        ).labels(model)
+        self.generation_tokens = Counter(
+            names.METRIC_GENERATION_TOKENS, "Tokens generated for clients.", label, registry=registry
+        ).labels(model)
+        self.running = Gauge(
+            names.METRIC_REQUESTS_RUNNING, "HTTP requests being answered.", label, registry=registry
+        ).labels(model)
+        self._success = Counter(
+            names.METRIC_REQUEST_SUCCESS, "Choices by how they ended.", [*label, "finished_reason"], registry=registry
+        )
+        self._model = model
+        self.requests = Counter(
+            "pagelet:gateway_requests", "HTTP requests by route and status.", ["route", "code"], registry=registry
+        )
+        self.ignored_fields = Counter(
+            "pagelet:gateway_ignored_fields", "Fields that were sent and have no effect.", ["field"], registry=registry
+        )
+        self.refused_fields = Counter(
+            "pagelet:gateway_refused_fields", "Requests refused for a field.", ["code"], registry=registry
+        )
+        self.cut_clients = Counter(
+            "pagelet:gateway_slow_clients_cut", "Clients that read too slowly.", registry=registry
+        )
+
+    def finished(self, reason: str) -> None:
+        self._success.labels(self._model, reason).inc()
+
+    def watch_engines(self, states: Callable[[], Iterable[str]]) -> None:
+        """Report how many engines are in each state, counted when asked."""
+        self._registry.register(_EngineStates(states))
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus, version 0.0.4."""
+        return generate_latest(self._registry)
+
+
+class _EngineStates(Collector):
+    def __init__(self, states: Callable[[], Iterable[str]]) -> None:
+        self._states = states
+
+    def collect(self) -> Iterable["Metric"]:
+        family = GaugeMetricFamily("pagelet:gateway_engines", "Engines by state.", labels=["state"])
+        states = list(self._states())
+        for state in ("ready", "draining", "connecting"):
+            family.add_metric([state], states.count(state))
+        yield family

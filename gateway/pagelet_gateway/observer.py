@@ -1,0 +1,59 @@
+"""Gives every request an id, counts it by route and status, and logs it where that is wanted."""
+
+import logging
+import time
+import uuid
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pagelet_gateway.metrics import Metrics
+
+_log = logging.getLogger(__name__)
+_ID = "pagelet.request_id"
+_CLIENT_GONE = 499  # nginx's number for a client that closed before the answer
+
+
+def new_request_id() -> str:
+    return uuid.uuid4().hex
+
+
+def request_id(scope: Scope) -> str:
+    """32 hexadecimal digits; also the answer's header x-request-id."""
+    id: str = scope[_ID]
+    return id
+
+
+class Observer:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, log_requests: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._log_requests = log_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope[_ID] = id = new_request_id()
+        status = _CLIENT_GONE
+        began_s = time.monotonic()
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = id
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observed)
+        finally:
+            # An unknown path is no label: anyone could make as many as they like.
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._metrics.requests.labels(route, str(status)).inc()
+            if self._log_requests:
+                _log.info(
+                    "%s %s %d %.3f s id=%s", scope["method"], scope["path"], status, time.monotonic() - began_s, id
+                )
