@@ -5,7 +5,7 @@ Owns the steps in flight. Refuses to know what a step is decided from, and what 
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pagelet_engine.core.kv_events import KvEvent
 from pagelet_engine.core.load import LoadSnapshot
@@ -33,7 +33,7 @@ class EngineCore:
         """Queue a request. Raises RequestRejected if it can never fit, its id is taken, or the queue is full."""
         self._scheduler.add(request)
 
-    def abort(self, request_id: str, samples: tuple[int, ...] = ()) -> None:
+    def abort(self, request_id: str, samples: Collection[int] = ()) -> None:
         """End these samples (none named: all of them); the next step() tells. Unknown and finished ones are ignored."""
         self._scheduler.abort(request_id, samples)
 

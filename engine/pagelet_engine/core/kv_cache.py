@@ -52,9 +52,11 @@ class KvCache:
         return tables
 
     def open(
-        self, shared: BlockTables, num_cached: int, num_tokens: int, step: int
+        self, shared: BlockTables, num_cached: int, num_tokens: int, spare: int, step: int
     ) -> tuple[BlockTables, list[BlockCopy]] | None:
-        """Tables with room for `num_tokens`, of which the first `num_cached` are read from `shared`; None: no room.
+        """Tables with room for `num_tokens`, of which the first `num_cached` are read from `shared`.
+
+        None: there are not that many blocks and `spare` others.
 
         Full blocks are shared. A block that `num_cached` ends within is about to be written by its new holder: in
         `step`, it gets a copy (copy on write, at the only moment a shared block would be written).
@@ -62,7 +64,7 @@ class KvCache:
         full, partial = divmod(num_cached, self.block_size)
         num_new = self.blocks_for(num_tokens) - full
         for pool, table in zip(self._pools, shared, strict=True):
-            if pool.num_available < num_new + pool.count_resting(table[:full]):
+            if pool.num_available < num_new + pool.count_resting(table[:full]) + spare:
                 return None
         tables: BlockTables = []
         copies: list[BlockCopy] = []

@@ -144,14 +144,14 @@ class Seat:
 
     __slots__ = (
         "computed",
-        "drawing",
         "last_step",
+        "length",
+        "num_stored",
         "prompt_step",
         "sample",
         "scheduled",
         "seated_length",
         "slot",
-        "stored",
         "tables",
     )
 
@@ -163,9 +163,9 @@ class Seat:
         """Tokens whose keys and values are in the cache: steps that have ended."""
         self.scheduled = num_cached
         """The same, once all submitted steps have ended."""
-        self.drawing = 0
-        """Tokens that steps in flight will draw."""
-        self.stored = num_stored
+        self.length = len(sample.tokens)
+        """Tokens of the sample once all submitted steps have ended and drawn one where they draw."""
+        self.num_stored = num_stored
         """Leading blocks that were offered to the prefix cache."""
         self.seated_length = len(sample.tokens)
         """Tokens after these were drawn in this seat: the worker knows the last one."""
@@ -173,11 +173,6 @@ class Seat:
         """The step that computes the prompt's last token; 0: found in the cache; None: not submitted yet."""
         self.last_step = 0
         """The last submitted step that names this seat's slot and blocks."""
-
-    @property
-    def length(self) -> int:
-        """Tokens of the sample once all submitted steps have ended."""
-        return len(self.sample.tokens) + self.drawing
 
     @property
     def is_fully_scheduled(self) -> bool:

@@ -7,14 +7,13 @@ first, who waits, and who gives way. Refuses to know tensors, clocks, workers, a
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Mapping
-
-from pagelet_api.blocks import root_name
+from collections.abc import Collection, Mapping
 
 from pagelet_engine.core.admission import Capacity
 from pagelet_engine.core.kv_cache import KvCache
 from pagelet_engine.core.kv_events import KvEvent
 from pagelet_engine.core.load import LoadSnapshot
+from pagelet_engine.core.prefix_cache import PrefixCache
 from pagelet_engine.core.register import Register
 from pagelet_engine.core.request import (
     FinishReason,
@@ -28,6 +27,13 @@ from pagelet_engine.core.sample import Rank, RequestInProgress, Sample, Seat
 from pagelet_engine.core.slots import Slots
 from pagelet_engine.core.step import Sampled, Segment, Step, TokenLogprobs
 from pagelet_engine.core.step_draft import StepDraft
+
+HEADROOM_BLOCKS = 2
+"""A newcomer leaves this many blocks free for each running sample (and group), so that it is not preempted at once.
+
+Measured with lengths like ShareGPT's in a pool for a fiftieth of them: 2 instead of 0 means 63 % fewer preemptions and
+16 % fewer tokens computed, for 1 % more steps; 4 would cost 7 % more steps.
+"""
 
 
 class Scheduler:
@@ -56,18 +62,14 @@ class Scheduler:
         self._block_size = block_size
         self._max_batched_tokens = max_batched_tokens
         self._max_queued = max_queued
-        self._prefix_caching = prefix_caching
-        self._model_digest = model_digest
-        self._kv_dtype = kv_dtype
         self._cache = KvCache(num_blocks, num_kv_groups, block_size, record_events=kv_events)
+        self._prefixes = PrefixCache(self._cache, enabled=prefix_caching, model_digest=model_digest, kv_dtype=kv_dtype)
         self._slots = Slots(max_num_seqs)
         self._register = Register()
         self._running: list[Seat] = []  # by rank
         self._waiting: list[Sample] = []  # by rank
         self._in_flight: deque[tuple[Step, list[Seat]]] = deque()  # oldest first; one seat a segment
         self._last_step = 0
-        self._prefix_queries = 0
-        self._prefix_hits = 0
         self._preemptions = 0
 
     @property
@@ -91,11 +93,11 @@ class Scheduler:
                 RejectReason.QUEUE_FULL,
                 f"{num_waiting} requests are waiting and the queue holds {self._max_queued}; try again later",
             )
-        root = root_name(self._model_digest, self._kv_dtype, request.cache_salt, request.adapter)
-        for sample in self._register.open(request, self.max_length, root).samples:
+        entry = self._register.open(request, self.max_length, self._prefixes.root(request))
+        for sample in entry.samples:
             insort(self._waiting, sample, key=_rank_of_sample)
 
-    def abort(self, request_id: str, samples: tuple[int, ...] = ()) -> None:
+    def abort(self, request_id: str, samples: Collection[int] = ()) -> None:
         """End these samples (none named: all of them), wherever they are; unknown and finished ones are left alone."""
         entry = self._register.find(request_id)
         if entry:
@@ -199,33 +201,25 @@ class Scheduler:
 
     def _find_seat(self, sample: Sample, source: Seat | None, draft: StepDraft) -> Seat | None:
         """Seat the sample with blocks for all it has said, sharing what is computed; None if there is no room."""
-        num_prefix, shared = self._find_prefix(sample)
-        num_cached, num_stored = num_prefix, num_prefix // self._block_size
+        num_found, shared = self._prefixes.find(sample)
+        num_cached, num_stored = num_found, num_found // self._block_size
         # The prompt's last token is computed again: its logits are this sample's own.
-        if source and sample.prompt_length - 1 > num_prefix:
+        if source and sample.prompt_length - 1 > num_found:
             num_cached, shared = sample.prompt_length - 1, source.tables
-            num_stored = min(source.stored, num_cached // self._block_size)
-        opened = self._cache.open(shared, num_cached, len(sample.tokens), draft.number)
+            num_stored = min(source.num_stored, num_cached // self._block_size)
+        spare = HEADROOM_BLOCKS * len(self._running)
+        opened = self._cache.open(shared, num_cached, len(sample.tokens), spare, draft.number)
         if not opened:
             return None
         tables, copies = opened
-        if sample.request.cached_tokens is None:
-            sample.request.cached_tokens = num_prefix
         if not source and not sample.preempted:
-            self._prefix_queries += sample.prompt_length
-            self._prefix_hits += num_prefix
+            self._prefixes.count(sample, num_found)
+        if sample.request.cached_tokens is None:
+            sample.request.cached_tokens = num_found
         sample.preempted = False
         sample.seat = Seat(sample, self._slots.take(), tables, num_cached, num_stored)
         draft.start(sample.seat, copies)
         return sample.seat
-
-    def _find_prefix(self, sample: Sample) -> tuple[int, list[list[int]]]:
-        """Tokens in the longest cached prefix, and its blocks; short of the last token, whose logits are wanted."""
-        num_blocks = 0
-        if self._prefix_caching and not sample.request.must_compute_prompt:
-            num_blocks = (len(sample.tokens) - 1) // self._block_size
-        tables = self._cache.find(sample.block_name(index, self._block_size) for index in range(num_blocks))
-        return len(tables[0]) * self._block_size, tables
 
     # ---- what a result changes -------------------------------------------------------------------------------------
 
@@ -235,11 +229,10 @@ class Scheduler:
         end = segment.start + segment.num_tokens
         kept = 0
         if segment.samples_token:
-            seat.drawing -= 1
             kept = sample.extend(result.tokens)
+            seat.length += kept - 1
         seat.computed = min(end, len(sample.tokens) - 1)
-        if self._prefix_caching and seat.computed // self._block_size > seat.stored:
-            self._store(seat)
+        self._prefixes.store(seat)
         if sample.finish_reason:
             self._leave(sample, result.tokens[:kept], result.logprobs[:kept])
             return
@@ -255,18 +248,7 @@ class Scheduler:
         else:
             seat.scheduled = seat.computed
 
-    def _store(self, seat: Seat) -> None:
-        """Offer the blocks that have been filled to the prefix cache."""
-        sample, adapter = seat.sample, seat.sample.request.request.adapter
-        num_full = seat.computed // self._block_size
-        for index in range(seat.stored, num_full):
-            name = sample.block_name(index, self._block_size)
-            parent = sample.block_name(index - 1, self._block_size) if index else b""
-            tokens = tuple(sample.tokens[index * self._block_size : (index + 1) * self._block_size])
-            self._cache.store(seat.tables, index, name, parent, tokens, adapter)
-        seat.stored = num_full
-
-    def _end_all(self, entry: RequestInProgress, reason: FinishReason, indices: tuple[int, ...] = ()) -> None:
+    def _end_all(self, entry: RequestInProgress, reason: FinishReason, indices: Collection[int] = ()) -> None:
         for sample in entry.samples:
             if not sample.finish_reason and (not indices or sample.index in indices):
                 sample.finish_reason = reason
@@ -298,8 +280,8 @@ class Scheduler:
             blocks_total=self._cache.blocks_total,
             blocks_in_use=self._cache.blocks_in_use,
             blocks_cached=self._cache.blocks_cached,
-            prefix_queries=self._prefix_queries,
-            prefix_hits=self._prefix_hits,
+            prefix_queries=self._prefixes.queries,
+            prefix_hits=self._prefixes.hits,
             preemptions=self._preemptions,
         )
 
@@ -332,7 +314,8 @@ class Scheduler:
             assert seat.scheduled == seat.computed + sum(s.num_tokens for s in flying), (
                 f"sample {seat.sample.number}: {seat.computed} computed + {flying} in flight is not {seat.scheduled}"
             )
-            assert seat.drawing == sum(s.samples_token for s in flying), f"{seat.drawing} draws counted, found {flying}"
+            drawing = seat.length - len(seat.sample.tokens)
+            assert drawing == sum(s.samples_token for s in flying), f"{drawing} draws counted, found {flying}"
 
     def _num_running_requests(self) -> int:
         return len({seat.sample.request.arrival for seat in self._running})

@@ -31,9 +31,9 @@ class StepDraft:
     def append(self, seat: Seat, num_tokens: int, updates: tuple[TableUpdate, ...] = ()) -> None:
         """Compute the seat's next `num_tokens` tokens, for which its tables have room."""
         sample = seat.sample
-        start, length = seat.scheduled, seat.length
+        start = seat.scheduled
         end = start + num_tokens
-        draws = end == length
+        draws = end == seat.length
         # The worker knows the last token it drew here, perhaps before we do.
         known_there = num_tokens == 1 and draws and start >= seat.seated_length
         tokens = () if known_there else tuple(sample.tokens[start:end])
@@ -41,7 +41,7 @@ class StepDraft:
         self.seats.append(seat)
         self.budget -= num_tokens
         seat.scheduled = end
-        seat.drawing += draws
+        seat.length += draws
         seat.last_step = self.number
         if start < sample.prompt_length <= end:
             seat.prompt_step = self.number
