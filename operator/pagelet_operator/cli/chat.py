@@ -132,8 +132,8 @@ def _first_model(client: OpenAI, url: str) -> str:
     return models[0].id
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: BaseException) -> str:
     """The deepest reason: the client wraps the system's word several times."""
-    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
-        error = error.__cause__
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Stands in for the gateway: ready when the hosts file has an engine."""

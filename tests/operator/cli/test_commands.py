@@ -1,0 +1,118 @@
+"""The short commands: plan, render, import, and the command line itself."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from pagelet_operator.cli.numbers import size
+
+from .conftest import Desk
+
+
+def test_plan_shows_blocks_tokens_and_sessions_of_the_cpu_cache(desk: Desk) -> None:
+    # 2 layers × K and V × 2 heads × 16 × 2 bytes = 256 bytes a token.
+    desk.write(engine={"kvCacheMemory": "1Mi"})
+    plan = json.loads(desk.run("plan", "-f", str(desk.file), "--lengths", "100,1000", "--json").stdout)
+    assert plan["device"] == "cpu"
+    assert plan["kvBytesPerToken"] == 256
+    assert (plan["blocks"], plan["tokens"]) == (256, 4096)
+    assert plan["sessions"] == {"100": 256 // 7, "1000": 256 // 63}
+
+
+def test_plan_prints_a_table_for_a_person(desk: Desk) -> None:
+    table = desk.run("plan", "-f", str(desk.file)).stdout
+    assert "KV blocks       256 of 16 tokens, 4.00 KiB each\n" in table
+    assert "           1,024                   4\n" in table
+
+
+def test_plan_for_a_named_gpu_leaves_what_weights_and_steps_need(desk: Desk) -> None:
+    plan = json.loads(desk.run("plan", "-f", str(desk.file), "--gpu", "L40S", "--json").stdout)
+    assert plan["totalBytes"] == 46068 * 2**20 * 90 // 100
+    assert plan["kvCacheBytes"] + plan["weightBytes"] + plan["activationBytes"] == plan["totalBytes"]
+
+
+def test_plan_takes_the_accelerator_from_the_file(desk: Desk) -> None:
+    gpu = {"limits": {"nvidia.com/gpu": 1}}
+    desk.write(resources=gpu, accelerator={"memory": "8Gi"})
+    assert json.loads(desk.run("plan", "-f", str(desk.file), "--json").stdout)["totalBytes"] == 2**33 * 90 // 100
+    desk.write(resources=gpu)
+    assert "which GPU? Give --gpu or --memory" in desk.run("plan", "-f", str(desk.file)).stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--gpu", "Voodoo2"], "GPU 'Voodoo2' is not in the list"),
+        (["--memory", "much"], "wanted memory such as 4Gi"),
+        (["--memory", "1Mi"], "take a larger device"),
+        (["--lengths", "100,5000"], "no session of 5,000 tokens fits: 1,024 at most"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_says_why_in_one_line(desk: Desk, arguments: list[str], said: str) -> None:
+    result = desk.run("plan", "-f", str(desk.file), *arguments)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_plan_needs_no_weights_but_a_configuration(desk: Desk) -> None:
+    (desk.model / "manifest.sha256").unlink()
+    assert desk.run("plan", "-f", str(desk.file)).returncode == 0
+    (desk.model / "config.json").unlink()
+    assert "cannot read the model's configuration" in desk.run("plan", "-f", str(desk.file)).stderr
+
+
+def test_render_prints_objects_that_kubectl_could_apply(desk: Desk) -> None:
+    output = desk.run("render", "-f", str(desk.file)).stdout
+    objects = list(yaml.safe_load_all(output))
+    assert {"ReplicaSet", "Deployment", "Service", "ConfigMap", "ServiceAccount"} == {item["kind"] for item in objects}
+    assert "&" not in output, "no YAML anchors"
+
+
+def test_import_hands_its_arguments_and_its_exit_code_through(desk: Desk) -> None:
+    result = desk.run("import", "a.gguf", "model", "--overwrite", "--help")
+    assert result.stdout == "importer a.gguf model --overwrite --help\n"
+    assert result.returncode == 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["down"],
+        ["up"],
+        ["up", "-f", "x", "--port", "0"],
+        ["up", "-f", "x", "--port", "http"],
+        ["plan", "-f", "x", "--lengths", "1,a"],
+        ["plan", "-f", "x", "--gpu", "a", "--memory", "b"],
+        ["up", "-f", "x", "--nonsense"],
+    ],
+)
+def test_wrong_arguments_end_with_2_and_the_usage(desk: Desk, arguments: list[str]) -> None:
+    result = desk.run(*arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith("usage: pagelet")
+
+
+def test_help_imports_no_more_than_it_needs() -> None:
+    program = "import sys, pagelet_operator.cli as c\ntry: c.main(['--help'])\nexcept SystemExit: print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"openai", "pydantic", "yaml", "asyncio", "grpc"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (10 * 1024, "10.0 KiB"),
+        (1023.9 * 2**20, "1.00 GiB"),
+        (257 * 2**20, "257 MiB"),
+        (2**60, "1048576 TiB"),
+    ],
+)
+def test_sizes_have_three_digits(num_bytes: int, text: str) -> None:
+    assert size(num_bytes) == text
