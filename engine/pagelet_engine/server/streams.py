@@ -1,8 +1,9 @@
 """What each client has not taken yet: one growing message a stream, so that a slow client costs memory up to a bound,
 and nobody else's time.
 
-A client that keeps up gets a message a step. One that lags finds the missed steps merged into its next message; one
-that lags beyond the bound is cut. Knows no gRPC: whoever writes takes the messages from here.
+A client that keeps up gets a message a step. One that lags finds the missed steps merged into its next message, still
+one update a request and one entry a sample; one that lags beyond the bound is cut. Knows no gRPC: whoever writes takes
+the messages from here.
 """
 
 import asyncio
@@ -76,7 +77,7 @@ class GenerateStream:
             self.backlog.wake()
         else:
             self.backlog.lag(update.ByteSize())
-            self._waiting.MergeFrom(update)
+            _merge(update, self._waiting)
 
     async def take(self) -> pb.RequestUpdate:
         """The next update: everything since the last one."""
@@ -95,6 +96,7 @@ class SessionStream:
         self._awaits_snapshot = kv_events
         self._epoch = engine_epoch
         self._frame = pb.SessionFrame()
+        self._waiting: dict[str, pb.RequestUpdate] = {}  # the frame's updates by request
         self._load = pb.Load()
         self._load_due_s = 0.0
         self._waits = False
@@ -108,7 +110,12 @@ class SessionStream:
             return
         if self._lags:
             self.backlog.lag(update.ByteSize())
-        self._frame.updates.append(update)
+        earlier = self._waiting.get(update.request_id)
+        if earlier is not None and not earlier.finished:
+            _merge(update, earlier)
+        else:
+            self._frame.updates.append(update)
+            self._waiting[update.request_id] = self._frame.updates[-1]
         self._release()
 
     def add_kv(self, step: pipe.StepFrame) -> None:
@@ -149,7 +156,7 @@ class SessionStream:
             self.backlog.wake()
             if not self._waits:
                 return None
-        frame, self._frame = self._frame, pb.SessionFrame()
+        frame, self._frame, self._waiting = self._frame, pb.SessionFrame(), {}
         frame.step = self._load.step
         frame.engine_epoch = self._epoch
         frame.load.CopyFrom(self._load)
@@ -160,3 +167,15 @@ class SessionStream:
     def _release(self) -> None:
         self._waits = True
         self.backlog.wake()
+
+
+def _merge(update: pb.RequestUpdate, into: pb.RequestUpdate) -> None:
+    """Join what follows to what came before, both of one request."""
+    entries = {sample.index: sample for sample in into.samples}
+    for sample in update.samples:
+        if earlier := entries.get(sample.index):
+            earlier.MergeFrom(sample)
+        else:
+            into.samples.append(sample)
+    update.ClearField("samples")
+    into.MergeFrom(update)
