@@ -38,7 +38,12 @@ async def _run(config: GatewayConfig, listeners: Listeners, log_requests: bool) 
     hosts_file = os.environ.get(names.HOSTS_FILE_ENV)
     resolver = Resolver(config.engine_host, config.engine_port, Path(hosts_file) if hosts_file else None)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt") as executor:
-        engines = Engines(resolver.resolve, executor, gateway=f"{socket.gethostname()}/{os.getpid()}")
+        engines = Engines(
+            resolver.resolve,
+            executor,
+            gateway=f"{socket.gethostname()}/{os.getpid()}",
+            resolve_interval_s=resolver.interval_s,
+        )
         gateway = Gateway(config, engines, Metrics(config.model_name), executor, log_requests=log_requests)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()

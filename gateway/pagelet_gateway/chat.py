@@ -71,10 +71,13 @@ class ChatForm:
             }
             for index, choice in enumerate(choices)
         ]
-        body: ChatCompletion = {**self._answer_head("chat.completion"), "choices": listed, "usage": answer.usage()}
-        if answer.prompt_logprobs[0]:
-            body["prompt_logprobs"] = prompt_logprobs(answer.prompt_logprobs[0], self._model.tokenizer)
-        return body
+        of_prompt = answer.prompt_logprobs[0]
+        return {
+            **self._answer_head("chat.completion"),
+            "choices": listed,
+            "usage": answer.usage(),
+            "prompt_logprobs": prompt_logprobs(of_prompt, self._model.tokenizer) if of_prompt else None,
+        }
 
     def _logprobs(self, entries: Sequence[pb.TokenLogprobs]) -> ChatLogprobs | None:
         if self._top is None:

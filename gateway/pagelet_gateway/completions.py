@@ -75,16 +75,15 @@ class CompletionForm:
 
     def _choice(self, index: int, choice: Collected, answer: Answer) -> CompletionChoice:
         of_prompt = answer.prompt_logprobs[index // self._n]
-        written: CompletionChoice = {
+        wanted = self._body.prompt_logprobs is not None
+        return {
             "index": index,
             "text": (self._echo(index) if self._body.echo else "") + choice.text,
             "logprobs": self._logprobs(index, choice, of_prompt),
             "finish_reason": choice.finish_reason,
             "stop_reason": choice.stop_reason,
+            "prompt_logprobs": prompt_logprobs(of_prompt, self._model.tokenizer) if wanted else None,
         }
-        if self._body.prompt_logprobs is not None:
-            written["prompt_logprobs"] = prompt_logprobs(of_prompt, self._model.tokenizer)
-        return written
 
     def _logprobs(
         self, index: int, choice: Collected, of_prompt: Sequence[pb.TokenLogprobs]

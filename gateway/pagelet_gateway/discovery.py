@@ -22,15 +22,26 @@ class Resolver:
     """Resolves one name again and again."""
 
     def __init__(self, host: str, port: int, hosts_file: Path | None) -> None:
+        """`hosts_file`: asked instead of DNS. Whoever names one lists all pods in it, and a name that is missing must
+        not wait for a name server that may not exist.
+        """
         self._host = host
         self._port = port
         self._hosts_file = hosts_file
 
+    @property
+    def interval_s(self) -> float:
+        """How often to ask again: reading a file costs microseconds."""
+        return 2.0 if self._hosts_file is None else 0.25
+
     async def resolve(self) -> frozenset[str] | None:
         """`address:port` of each; None when nobody could be asked, which says nothing about the engines."""
-        addresses = self._from_file()
-        if addresses:
-            return frozenset(_joined(address, self._port) for address in addresses)
+        addresses = await self._from_dns() if self._hosts_file is None else _from_file(self._hosts_file, self._host)
+        if addresses is None:
+            return None
+        return frozenset(_joined(address, self._port) for address in addresses)
+
+    async def _from_dns(self) -> frozenset[str] | None:
         try:
             infos = await asyncio.get_running_loop().getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         except socket.gaierror as error:
@@ -38,17 +49,18 @@ class Resolver:
                 return frozenset()
             _log.debug("cannot resolve %s: %s", self._host, error)
             return None
-        except OSError:
+        except OSError as error:
+            _log.debug("cannot resolve %s: %s", self._host, error)
             return None
-        return frozenset(_joined(str(info[4][0]), self._port) for info in infos)
+        return frozenset(str(info[4][0]) for info in infos)
 
-    def _from_file(self) -> frozenset[str]:
-        if self._hosts_file is None:
-            return frozenset()
-        try:
-            return addresses_in_hosts(self._hosts_file.read_text(), self._host)
-        except OSError:  # not written yet
-            return frozenset()
+
+def _from_file(path: Path, host: str) -> frozenset[str] | None:
+    try:
+        return addresses_in_hosts(path.read_text(), host)
+    except OSError as error:  # not written yet
+        _log.debug("cannot read %s: %s", path, error)
+        return None
 
 
 def _joined(address: str, port: int) -> str:

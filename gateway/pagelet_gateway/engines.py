@@ -23,7 +23,7 @@ class Engines:
         executor: Executor,
         *,
         gateway: str,
-        resolve_interval_s: float = 2.0,
+        resolve_interval_s: float,
         timing: LinkTiming | None = None,
     ) -> None:
         self._resolve = resolve

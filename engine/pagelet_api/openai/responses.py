@@ -1,6 +1,6 @@
 """The shapes of answers: plain dictionaries with types, because a model object would cost something every token."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Literal, TypedDict
 
 FinishReason = Literal["stop", "length"]
 
@@ -66,7 +66,7 @@ class CompletionChoice(TypedDict):
     logprobs: CompletionLogprobs | None
     finish_reason: FinishReason
     stop_reason: str | int | None
-    prompt_logprobs: NotRequired[list[dict[str, PromptLogprob] | None]]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None
 
 
 class AnswerHead(TypedDict):
@@ -82,7 +82,7 @@ class AnswerHead(TypedDict):
 class ChatCompletion(AnswerHead):
     choices: list[ChatChoice]
     usage: Usage
-    prompt_logprobs: NotRequired[list[dict[str, PromptLogprob] | None]]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None
 
 
 class Completion(AnswerHead):
