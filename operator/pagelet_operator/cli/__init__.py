@@ -44,7 +44,15 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         case "chat":
             from pagelet_operator.cli.chat import chat
 
-            return chat(options.url, options.model, options.system, options.message, options.api_key)
+            return chat(
+                options.url,
+                options.model,
+                options.system,
+                options.message,
+                api_key=options.api_key,
+                temperature=options.temperature,
+                max_tokens=options.max_tokens,
+            )
         case "plan":
             from pagelet_operator.cli.plan import plan
 
@@ -90,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
     chat.add_argument("--model", default="", help="served name (default: the first the endpoint has)")
     chat.add_argument("--system", default="", help="system prompt")
     chat.add_argument("-m", "--message", help="ask this one thing, print the answer and end")
+    chat.add_argument("--temperature", type=float, help="0 always takes the likeliest word (default: the endpoint's)")
+    chat.add_argument("--max-tokens", type=int, help="longest answer (default: the endpoint's)")
     chat.add_argument("--api-key", default="", help="API key (default: $OPENAI_API_KEY)")
 
     plan = commands.add_parser("plan", help="print the memory plan: weights, KV blocks, sessions that fit")

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from openai import APIConnectionError, APIError, OpenAI
+from openai import APIConnectionError, APIError, OpenAI, omit
 
 from pagelet_operator.cli import CommandError
 
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
 _HELP = "/reset forgets the conversation, /exit ends it; Ctrl-C stops an answer."
 
 
-def chat(url: str, model: str, system: str, message: str | None, api_key: str) -> int:
+def chat(
+    url: str,
+    model: str,
+    system: str,
+    message: str | None,
+    api_key: str,
+    temperature: float | None,
+    max_tokens: int | None,
+) -> int:
     base_url = url.rstrip("/").removesuffix("/v1") + "/v1"
     # The client insists on a key; an endpoint without keys takes any.
     client = OpenAI(base_url=base_url, api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none", max_retries=0)
     try:
-        conversation = Conversation(client, model or _first_model(client, url), system)
+        conversation = Conversation(
+            client, model or _first_model(client, url), system, temperature=temperature, max_tokens=max_tokens
+        )
         if message is not None:
             conversation.ask(message)
         elif sys.stdin.isatty():
@@ -39,8 +49,12 @@ def chat(url: str, model: str, system: str, message: str | None, api_key: str) -
 class Conversation:
     """The messages so far, and how fast the last answer came."""
 
-    def __init__(self, client: OpenAI, model: str, system: str) -> None:
+    def __init__(
+        self, client: OpenAI, model: str, system: str, *, temperature: float | None, max_tokens: int | None
+    ) -> None:
         self._client = client
+        self._temperature = temperature
+        self._max_tokens = max_tokens
         self.model = model
         self._system = system
         self._messages: list[ChatCompletionMessageParam] = []
@@ -60,7 +74,12 @@ class Conversation:
         pieces: list[str] = []
         try:
             stream = self._client.chat.completions.create(
-                model=self.model, messages=self._messages, stream=True, stream_options={"include_usage": True}
+                model=self.model,
+                messages=self._messages,
+                temperature=omit if self._temperature is None else self._temperature,
+                max_tokens=omit if self._max_tokens is None else self._max_tokens,
+                stream=True,
+                stream_options={"include_usage": True},
             )
             with stream:
                 for chunk in stream:

@@ -110,7 +110,9 @@ class UpSession:
         """Wait for a change, an interrupt, or the time to draw the clock again."""
         self._runtime.changed.clear()
         waiting = [asyncio.create_task(event.wait()) for event in (self._runtime.changed, self._interrupted)]
-        await asyncio.wait(waiting, timeout=_REFRESH_S, return_when=asyncio.FIRST_COMPLETED)
+        # Without a clock to draw or a log to follow, an idle service is left in peace.
+        refreshing = not self._runtime.ready or self._log_tail is not None
+        await asyncio.wait(waiting, timeout=_REFRESH_S if refreshing else None, return_when=asyncio.FIRST_COMPLETED)
         for task in waiting:
             task.cancel()
 

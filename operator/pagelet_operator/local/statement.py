@@ -22,4 +22,4 @@ def _state(life: Life, now_s: float) -> str:
         return f"ended ({life.last_exit}); restart {life.restarts} in {wait_s} s"
     if life.ever_ready and life.phase is Phase.RUNNING:
         return f"not ready: {life.awaited or 'it does not say why'}"
-    return life.awaited or "starting"
+    return life.awaited or ("starting" if life.phase is Phase.STARTING else "started")
