@@ -35,6 +35,8 @@ class Preparation:
     objects: Sequence[KubernetesObject]
     workloads: tuple[tuple[Pod, ...], ...]
     plan_line: str
+    addresses: LoopbackAddresses
+    """Keeps the pods' addresses reserved."""
 
 
 def prepare(service: InferenceService, port: int) -> Preparation:
@@ -54,10 +56,11 @@ def prepare(service: InferenceService, port: int) -> Preparation:
             )
         facts = Facts(engine_image(), gateway_image(), port, free_port(SERVICE_ADDRESS, port + 1))
         objects = desired_children(service, [new_revision(service, facts, replicas)], facts)
-        workloads = read_workloads(objects, LoopbackAddresses().free)
+        addresses = LoopbackAddresses()
+        workloads = read_workloads(objects, addresses.free)
     except (AddressError, UnsupportedPod) as error:
         raise CommandError(str(error)) from error
-    return Preparation(objects, workloads, _plan_line(service, plan))
+    return Preparation(objects, workloads, _plan_line(service, plan), addresses)
 
 
 def open_state(service: InferenceService, folder: Path | None) -> tuple[StateFolder, IO[bytes]]:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 from pagelet_api import names
@@ -36,7 +37,8 @@ def up(file: Path, name: str, port: int, state_dir: Path | None, show_logs: bool
     state, lock = open_state(service, state_dir)
     with lock:
         preparation = prepare(service, port)
-        return asyncio.run(_run(service, preparation, state, port, show_logs))
+        with closing(preparation.addresses):
+            return asyncio.run(_run(service, preparation, state, port, show_logs))
 
 
 async def _run(

@@ -15,17 +15,38 @@ class AddressError(Exception):
 
 
 class LoopbackAddresses:
-    """Hands out 127.0.0.2, 127.0.0.3, … to pods, leaving out those on which another program has taken a port."""
+    """Hands out 127.0.0.2, 127.0.0.3, … to pods, leaving out those on which another program has taken a port.
+
+    An address stays reserved until `close` or the end of this process, so that two services that start at the same
+    moment never get the same one: the pods listen only later. The reservation is a UDP socket on the same port, which
+    is in nobody's way and needs no file that could be left behind.
+    """
 
     def __init__(self) -> None:
         self._candidates: Iterator[str] = (f"127.0.0.{last}" for last in range(2, _LAST + 1))
+        self._reservations: list[socket.socket] = []
 
     def free(self, ports: Sequence[int]) -> str:
         """The next address on which all `ports` are free. Raises AddressError."""
         for address in self._candidates:
-            if not taken_ports(address, ports):
+            if self._reserve(address, ports) and not taken_ports(address, ports):
                 return address
         raise AddressError(f"no address in 127.0.0.2 to 127.0.0.{_LAST} has ports {', '.join(map(str, ports))} free")
+
+    def close(self) -> None:
+        for reservation in self._reservations:
+            reservation.close()
+
+    def _reserve(self, address: str, ports: Sequence[int]) -> bool:
+        reservation = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            reservation.bind((address, ports[0] if ports else 0))
+        except OSError as error:
+            reservation.close()
+            # An address that does not exist is told apart where the ports are asked about.
+            return error.errno == errno.EADDRNOTAVAIL
+        self._reservations.append(reservation)
+        return True
 
 
 def taken_ports(address: str, ports: Iterable[int]) -> list[int]:

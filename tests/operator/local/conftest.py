@@ -26,6 +26,7 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.objects: list[dict[str, Any]] = []
+        self.addresses = LoopbackAddresses()
         self.runtime: LocalRuntime | None = None
 
     def add(
@@ -68,7 +69,7 @@ class World:
         return switches
 
     def start(self) -> LocalRuntime:
-        workloads = read_workloads(self.objects, LoopbackAddresses().free)
+        workloads = read_workloads(self.objects, self.addresses.free)
         state = StateFolder(self.folder / "state")
         self.runtime = LocalRuntime(workloads, read_services(self.objects), state, dict(os.environ), FAST)
         self.runtime.start()
@@ -96,6 +97,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         world.runtime.hurry()
         await world.runtime.stop()
         world.runtime.close()
+    world.addresses.close()
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
