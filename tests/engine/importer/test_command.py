@@ -1,6 +1,7 @@
 """The command: what a person sees, and what is on the disk afterwards."""
 
 import resource
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -14,6 +15,9 @@ from pagelet_engine.importer.__main__ import main
 from pagelet_engine.importer.destination import check_space
 from pagelet_engine.importer.model_import import import_model
 from pagelet_engine.importer.refusal import ImportRefused
+
+# One key "a" whose value is said to be an array of 2**62 numbers.
+LYING_ARRAY = struct.pack("<4sIQQQcIIQ", b"GGUF", 3, 0, 1, 1, b"a", 9, 4, 2**62)
 
 
 @pytest.fixture
@@ -57,6 +61,7 @@ def test_torch_is_not_needed(tiny_gguf, destination):
         (b"PK\x03\x04 a zip archive", r"is not a GGUF file"),
         (b"GGUF", "is damaged or cut short"),
         (b"GGUF\x03\x00\x00\x00" + b"\xff" * 16, "is damaged or cut short"),
+        (LYING_ARRAY, "is damaged or cut short (wanted"),
     ],
 )
 def test_a_file_that_is_not_gguf_is_refused(content, sentence, tmp_path, destination, capsys):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from pagelet_api.model_folder import verify
 from pagelet_engine.importer.refusal import ImportRefused
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
@@ -27,8 +28,6 @@ def saved(tmp_path_factory, byte_level) -> Path:
         eos_token_id=2,
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder, max_shard_size="60KB")
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
     merges = [tuple(merge.split(" ")) for merge in vocabulary.merges]
     tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(vocabulary.tokens)}, merges))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
