@@ -29,6 +29,7 @@ from pagelet_operator.local.workload import SERVICE_ADDRESS, read_services
 GIVE_UP_AFTER = 3
 """Failures of a container that was never ready: what fails three times the same way fails a fourth time."""
 _LAST_WORDS = 12
+_LAST_WORDS_OF_A_RESTART = 3
 _REFRESH_S = 0.5
 
 
@@ -71,6 +72,7 @@ class UpSession:
         self._interrupted = asyncio.Event()
         self._began_s = time.monotonic()
         self._were_ready: set[str] = set()
+        self._told_restarts: dict[LocalContainer, int] = {}
 
     def interrupt(self) -> None:
         """Stop; a second time: stop without grace."""
@@ -124,6 +126,7 @@ class UpSession:
         now_s = time.monotonic()
         pending = {}
         for pod in self._runtime.pods:
+            self._tell_deaths(pod)
             if pod.ready:
                 if pod.pod.name not in self._were_ready:
                     self._were_ready.add(pod.pod.name)
@@ -132,6 +135,15 @@ class UpSession:
                 self._were_ready.discard(pod.pod.name)
                 pending[_short_name(pod)] = _state(pod, now_s)
         self._screen.status(f"{self._elapsed():>8}", pending)
+
+    def _tell_deaths(self, pod: LocalPod) -> None:
+        """The last words of a container that ended by itself, once: they are why the next start may fail too."""
+        for container in pod.containers:
+            restarts = container.life.restarts
+            if restarts > self._told_restarts.get(container, 0) and not container.stopping:
+                self._told_restarts[container] = restarts
+                words = "".join(f"\n{'':>10}| {line}" for line in container.last_words(_LAST_WORDS_OF_A_RESTART))
+                self._screen.line(f"{self._elapsed():>8}  {_short_name(pod)}: {container.life.last_exit}{words}")
 
     def _hopeless(self) -> tuple[LocalPod, LocalContainer] | None:
         for pod in self._runtime.pods:

@@ -19,7 +19,7 @@ def _state(life: Life, now_s: float) -> str:
         if not life.last_exit:
             return "starting"
         wait_s = max(0, math.ceil(life.start_at_s - now_s))
-        return f"ended ({life.last_exit}); restart {life.restarts} in {wait_s} s"
+        return f"restart {life.restarts} in {wait_s} s"
     if life.ever_ready and life.phase is Phase.RUNNING:
         return f"not ready: {life.awaited or 'it does not say why'}"
     return life.awaited or ("starting" if life.phase is Phase.STARTING else "started")

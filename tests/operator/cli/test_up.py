@@ -76,7 +76,7 @@ def test_a_part_that_dies_later_is_started_again(desk: Desk) -> None:
     desk.until(lambda: is_up(desk), "a ready service")
     [engine] = [int(line.split()[-1]) for line in desk.journal if line.startswith("engine started")]
     os.kill(engine, signal.SIGKILL)
-    desk.until(lambda: "engine 0: ended (killed by SIGKILL); restart 1" in desk.said, "word of the death")
+    desk.until(lambda: "engine 0: killed by SIGKILL\n          | engine says hello\n" in desk.said, "its last words")
     desk.until(lambda: desk.said.count("engine 0: ready") == 2, "an engine that is ready again")
 
 
