@@ -87,9 +87,9 @@ class UpSession:
         greeted = False
         try:
             while not self._interrupted.is_set():
-                self._show()
                 if hopeless := self._hopeless():
                     raise CommandError(_obituary(*hopeless))
+                self._show()
                 if self._runtime.ready and not greeted:
                     greeted = True
                     self._screen.line(f"Ready after {self._elapsed()}.\n{greeting}")
