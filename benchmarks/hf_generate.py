@@ -8,20 +8,21 @@ many wait.
 
 import argparse
 import statistics
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from client import Measured, measure
+from client import Measured, WrongAnswer, measure
 from hugging_face import HuggingFace
 from report import machine, print_table, write_json
-from server import MODEL, pagelet_up, service
+from server import MODEL, ServerFailed, check_model, pagelet_up, service
 from tqdm import tqdm
 from workload import Workload, mixed, shared_prefix, single
 
-WORKLOADS = {"single": single, "mixed": mixed, "shared prefix": shared_prefix}
+WORKLOADS = {"single": single, "mixed": mixed, "prefix": shared_prefix}
 
 
 def main() -> None:
@@ -34,7 +35,14 @@ def main() -> None:
     parser.add_argument("--url", help="measure this running server instead of starting one")
     parser.add_argument("--served-name", default="benchmark", help="the model's name there")
     options = parser.parse_args()
+    try:
+        _compare(options)
+    except (ServerFailed, WrongAnswer) as error:
+        sys.exit(f"hf_generate: {error}")
 
+
+def _compare(options: argparse.Namespace) -> None:
+    check_model(options.model)
     with ExitStack() as stack:
         url, name = options.url, options.served_name
         if not url:

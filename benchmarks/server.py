@@ -28,7 +28,7 @@ _POLL_S = 0.02
 
 
 class ServerFailed(Exception):
-    """It did not start, or not stop; the message has its last words."""
+    """It cannot start, did not start, or did not stop; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,12 @@ def pagelet_up(service: Mapping[str, Any]) -> Iterator[Server]:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+
+
+def check_model(folder: Path) -> None:
+    """Raises ServerFailed when there is no model to serve."""
+    if not (folder / "config.json").is_file():
+        raise ServerFailed(f"{folder} is not a model folder; `make model` makes the default one")
 
 
 def service(model: Path, **engine: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from client import measure
+from client import WrongAnswer, measure
 from report import machine, print_table, write_json
-from server import MODEL, pagelet_up, service
+from server import MODEL, ServerFailed, check_model, pagelet_up, service
 from tqdm import trange
 from workload import Request, Workload, single
 
@@ -23,7 +23,14 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL)
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds, after one to fill the file cache")
     options = parser.parse_args()
+    try:
+        _compare(options)
+    except (ServerFailed, WrongAnswer) as error:
+        sys.exit(f"startup: {error}")
 
+
+def _compare(options: argparse.Namespace) -> None:
+    check_model(options.model)
     imports_s, ready_s, tokens_s = [], [], []
     for number in trange(options.rounds + 1, unit="round", leave=False):
         figures = (_import_torch_s(), *_first_token_s(options.model))

@@ -56,9 +56,9 @@ def mixed(round_number: int) -> Workload:
 
 def shared_prefix(round_number: int) -> Workload:
     """32 requests that share 512 tokens and have 32 of their own; 32 out each."""
-    rng = _rng("shared prefix", round_number)
+    rng = _rng("prefix", round_number)
     shared = _tokens(rng, 512)
-    return Workload("shared prefix", tuple(Request(shared + _tokens(rng, 32), 32) for _ in range(32)))
+    return Workload("prefix", tuple(Request(shared + _tokens(rng, 32), 32) for _ in range(32)))
 
 
 def _rng(name: str, round_number: int) -> random.Random:
