@@ -1,0 +1,43 @@
+"""Log probabilities against a float64 log-softmax."""
+
+import pytest
+import torch
+from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
+
+
+def test_are_of_the_softmax_with_rank_and_the_likeliest():
+    logits = 3 * torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
+    tokens = torch.tensor([3, 0, 49, 7, 7])
+    wanted = logits.double().log_softmax(-1)
+    for row, entry in enumerate(raw_logprobs(logits, tokens, 4).to_host(iter([4, 0, 1, 4, 2]))):
+        order = wanted[row].argsort(descending=True).tolist()
+        assert entry.token == tokens[row]
+        assert entry.logprob == pytest.approx(float(wanted[row, entry.token]), abs=1e-5)
+        assert order[entry.rank - 1] == entry.token
+        count = [4, 0, 1, 4, 2][row]
+        assert entry.top_tokens == tuple(order[:count])
+        assert entry.top_logprobs == pytest.approx(wanted[row, order[:count]].tolist(), abs=1e-5)
+
+
+def test_equals_share_the_better_rank_and_are_listed_by_token():
+    logits = torch.tensor([[1.0, 5.0, 1.0, 5.0, 0.0]])
+    (entry,) = raw_logprobs(logits, torch.tensor([3]), 2).to_host(iter([2]))
+    assert (entry.rank, entry.top_tokens) == (1, (1, 3))
+
+
+def test_more_alternatives_than_tokens_are_all_tokens():
+    (entry,) = raw_logprobs(torch.zeros(1, 3), torch.tensor([0]), 20).to_host(iter([20]))
+    assert entry.top_tokens == (0, 1, 2)
+
+
+def test_a_prompts_are_made_a_bounded_number_of_rows_at_a_time():
+    vocab, rows = 1 << 20, []
+
+    def to_logits(hidden: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden))
+        return torch.zeros(len(hidden), 4)
+
+    parts = prompt_logprobs(torch.zeros(50, 2), torch.zeros(50, dtype=torch.int64), 1, to_logits, vocab)
+    assert sum(rows) == 50
+    assert max(rows) * vocab * 4 <= 64 << 20
+    assert sum(len(part.tokens) for part in parts) == 50
