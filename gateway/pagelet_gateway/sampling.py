@@ -1,7 +1,7 @@
 """From an OpenAI body to the engine's sampling parameters: defaults filled in, bounds of the model checked. Pure."""
 
 from pagelet_api import inference_pb2 as pb
-from pagelet_api.openai.bodies import SamplingFields
+from pagelet_api.openai.bodies import ChatRequest, SamplingFields
 from pagelet_api.openai.errors import context_length_exceeded, invalid
 
 from pagelet_gateway.model import ServedModel
@@ -15,6 +15,8 @@ def sampling_params(
     """All but max_tokens, which depends on the prompt. Raises OpenAIError 400."""
     defaults = model.defaults
     _check_limits(body, model)
+    top_field = "top_logprobs" if isinstance(body, ChatRequest) else "logprobs"
+    _check_limit(top_field, logprobs or 0, model.info.limits.max_logprobs)
     temperature = defaults.temperature if body.temperature is None else body.temperature
     top_p = defaults.top_p if body.top_p is None else body.top_p
     top_k = defaults.top_k if body.top_k is None else max(0, body.top_k)
@@ -63,15 +65,18 @@ def tokens_to_generate(
 def _check_limits(body: SamplingFields, model: ServedModel) -> None:
     """Bounds that the engine states; 0 is an engine that states none."""
     limits, vocab_size = model.info.limits, model.info.vocab_size
-    top = max(getattr(body, "top_logprobs", None) or 0, body.prompt_logprobs or 0)
     for param, found, most in (
         ("n", body.n or 1, limits.max_n),
-        ("logprobs", top, limits.max_logprobs),
+        ("prompt_logprobs", body.prompt_logprobs or 0, limits.max_logprobs),
         ("stop_token_ids", len(body.stop_token_ids or ()), limits.max_stop_token_ids),
         ("logit_bias", len(body.logit_bias or ()), limits.max_logit_bias),
     ):
-        if most and found > most:
-            raise invalid(f"{param}: this model allows at most {most}, found {found}.", param)
+        _check_limit(param, found, most)
     for param, ids in (("stop_token_ids", body.stop_token_ids or ()), ("logit_bias", body.logit_bias or ())):
         if ids and max(ids) >= vocab_size:
             raise invalid(f"{param}: this model's token ids end at {vocab_size - 1}, found {max(ids)}.", param)
+
+
+def _check_limit(param: str, found: int, most: int) -> None:
+    if most and found > most:
+        raise invalid(f"{param}: this model allows at most {most}, found {found}.", param)

@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from openai import AsyncOpenAI
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.config import GatewayConfig
@@ -85,6 +86,13 @@ class Site:
         links = self.gateway.engines
         await eventually(lambda: sum(link.usable for link in links.links) == engines, f"{engines} usable engines")
 
+    async def until_model(self, digest: str) -> None:
+        def served() -> str:
+            model = self.gateway.engines.model
+            return model.digest if model else ""
+
+        await eventually(lambda: served() == digest, f"an engine with {digest}")
+
     async def until_idle(self) -> None:
         await eventually(lambda: not any(engine.running for engine in self.engines), "no running request in any engine")
 
@@ -92,7 +100,7 @@ class Site:
 OpenSite = Callable[..., contextlib.AbstractAsyncContextManager[Site]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def open_site(tokenizer: Tokenizer) -> OpenSite:
     """Opens a gateway with `engines` fake engines; keyword arguments go to the gateway or its configuration."""
 
@@ -159,7 +167,19 @@ async def _until(condition: Callable[[], Awaitable[bool]], what: str, limit_s: f
         await asyncio.sleep(0.01)
 
 
-@pytest.fixture
-async def site(open_site: OpenSite) -> AsyncIterator[Site]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def _shared_site(open_site: OpenSite) -> AsyncIterator[Site]:
     async with open_site() as opened:
         yield opened
+
+
+@pytest.fixture
+def site(_shared_site: Site) -> Iterator[Site]:
+    """A gateway and one engine, both as new; the processes are shared by the tests of a file."""
+    engine = _shared_site.engine
+    script = engine.script
+    engine.requests.clear()
+    engine.aborts.clear()
+    yield _shared_site
+    engine.resume()
+    engine.script, engine.tokens_per_step, engine.refusal = script, 1, None

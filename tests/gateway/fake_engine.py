@@ -70,6 +70,12 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
         self.running.clear()
         self._sessions.clear()
 
+    async def restart(self) -> None:
+        """As a new process on the same address."""
+        await self.die()
+        self.draining = False
+        await self.start(self.port)
+
     def pause(self) -> None:
         self.flowing.clear()
 

@@ -33,31 +33,7 @@ def byte_level() -> Tokenizer:
 
 def byte_fallback(*, strip: bool = True) -> Tokenizer:
     """Llama 2's kind: ▁ for spaces, and bytes for what the vocabulary lacks."""
-    words = [
-        "▁",
-        *[
-            "▁the",
-            "▁fox",
-            "▁Hello",
-            "▁world",
-            ",",
-            "!",
-            "a",
-            "b",
-            "c",
-            "d",
-            "e",
-            "f",
-            "o",
-            "r",
-            "h",
-            "t",
-            "x",
-            "é",
-            "日",
-            "́",
-        ],
-    ]
+    words = ["▁", "▁the", "▁fox", "▁Hello", "▁world", *",!abcdeforhtxé日", "\u0301"]
     tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *words]
     tokenizer = Tokenizer(
         models.BPE(
