@@ -2,6 +2,7 @@
 
 import select
 import socket
+from contextlib import suppress
 
 from pagelet_engine.server.framing import FrameDecoder, frame_prefix
 
@@ -25,6 +26,12 @@ class CoreChannel:
         self._unsent = bytearray()
         self._max_unsent_bytes = max_unsent_bytes
         self._poll = select.poll()
+
+    def check_open(self) -> None:
+        """Raise PipeClosed if the front has gone already."""
+        with suppress(BlockingIOError):
+            if not self._pipe.recv(1, socket.MSG_PEEK):
+                raise PipeClosed("the front has closed the pipe")
 
     def receive(self, wait_s: float) -> list[bytes]:
         """The frames that have arrived; waits up to `wait_s` for the first when there is none.

@@ -25,7 +25,7 @@ from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.conversion import to_request
 from pagelet_engine.server.core_channel import CoreChannel, PipeClosed
 from pagelet_engine.server.core_loop import HEARTBEAT_S, CoreLoop
-from pagelet_engine.server.start import StartedEngine, StartError, WorkerKind, start_engine
+from pagelet_engine.server.start import StartError, WorkerKind, start_engine
 from pagelet_engine.server.startup_clock import StartupClock
 from pagelet_engine.server.step_reports import StepReports
 
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None, import_worker: Callable[[], WorkerKi
     _end_with_the_front()
     channel = CoreChannel(socket.socket(fileno=arguments.pipe))
     try:
+        channel.check_open()  # a front that died before it could take us along
         _serve(arguments, import_worker, channel)
     except PipeClosed:
         return 0  # the front has what it wanted, or has gone
@@ -68,18 +69,15 @@ def _serve(arguments: argparse.Namespace, import_worker: Callable[[], WorkerKind
     gc.freeze()
     facts = {"model": started.model.name, "digest": started.model.digest, "num_blocks": started.model.num_blocks}
     print(f"pagelet engine: ready {json.dumps(facts | dict(clock.report()))}", file=sys.stderr, flush=True)
-    channel.send(pipe.CoreFrame(ready=pipe.Ready(model=started.model)).SerializeToString())
-    _new_loop(started, channel, min(HEARTBEAT_S, config.step_timeout_s / 4)).run()
-
-
-def _new_loop(started: StartedEngine, channel: CoreChannel, heartbeat_s: float) -> CoreLoop:
+    reports = StepReports(started.engine, started.worker)
+    ready = pipe.Ready(model=started.model, load=reports.load())
+    channel.send(pipe.CoreFrame(ready=ready).SerializeToString())
     eos_token_ids = tuple(started.model.eos_token_ids)
 
     def new_request(message: pb.GenerateRequest, arrived_s: float) -> Request:
         return to_request(message, arrived_s, eos_token_ids, lambda: secrets.randbits(64))
 
-    reports = StepReports(started.engine, started.worker)
-    return CoreLoop(started.engine, channel, reports, new_request, heartbeat_s)
+    CoreLoop(started.engine, channel, reports, new_request, min(HEARTBEAT_S, config.step_timeout_s / 4)).run()
 
 
 def _last_words(channel: CoreChannel, sentence: str) -> int:

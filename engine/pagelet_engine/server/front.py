@@ -100,6 +100,7 @@ class Front:
                 self._in_flight.deliver(frame.step)
             case "ready":
                 self._status.model = frame.ready.model
+                self._in_flight.begin(frame.ready.load)
                 self._ready.set()
             case "fatal":
                 self._status.last_words = frame.fatal.message

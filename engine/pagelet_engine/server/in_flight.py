@@ -100,6 +100,11 @@ class InFlight:
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
+    def begin(self, load: pb.Load) -> None:
+        """The engine is ready; this is its load before the first step."""
+        load.draining = self.load.draining
+        self.load = load
+
     def deliver(self, step: pipe.StepFrame) -> None:
         """Bring each update to its stream, and count what happened."""
         now_s = self._clock_s()

@@ -6,10 +6,12 @@ The core starts before the front's own imports, so that importing torch and mapp
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pagelet_api import names
 from pagelet_api.config import ConfigError, EngineConfig
@@ -20,8 +22,15 @@ CoreCommand = Callable[[Path, Path, float], Sequence[str]]
 """(model folder, configuration file, this engine's start on the monotonic clock) → the core's command."""
 
 
-def main(argv: Sequence[str] | None = None, command: CoreCommand = core_command) -> int:
-    """Run one engine until it is told to stop, or its core ends; returns the exit code."""
+def main(argv: Sequence[str] | None = None, command: CoreCommand = core_command) -> NoReturn:
+    """Run one engine until it is told to stop, or its core ends; then end the process with its exit code."""
+    code = _run(argv, command)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # nothing is left that an orderly end of the interpreter would do better: see _run
+
+
+def _run(argv: Sequence[str] | None, command: CoreCommand) -> int:
     started_s = time.monotonic()
     arguments = _parser().parse_args(argv)
     try:
@@ -31,8 +40,13 @@ def main(argv: Sequence[str] | None = None, command: CoreCommand = core_command)
     if not arguments.model.is_dir():
         return _refuse(f"there is no model folder {arguments.model}: make one with `pagelet import`")
     child = CoreChild(command(arguments.model, arguments.config, started_s))
+    # Not asyncio.run: it cancels what is left in the end, and gRPC's tasks, which outlive their calls by a moment, each
+    # print a traceback then, after our last line.
+    loop = asyncio.new_event_loop()
     try:
-        return asyncio.run(_serve(child, config, arguments))
+        return loop.run_until_complete(_serve(child, config, arguments))
+    except KeyboardInterrupt:  # before the front listened to signals
+        return 128 + signal.SIGINT
     finally:
         child.kill()
 

@@ -48,10 +48,12 @@ class CoreFrame(_message.Message):
     def __init__(self, ready: _Optional[_Union[Ready, _Mapping]] = ..., step: _Optional[_Union[StepFrame, _Mapping]] = ..., fatal: _Optional[_Union[Fatal, _Mapping]] = ...) -> None: ...
 
 class Ready(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "load")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    LOAD_FIELD_NUMBER: _ClassVar[int]
     model: _inference_pb2.ModelInfo
-    def __init__(self, model: _Optional[_Union[_inference_pb2.ModelInfo, _Mapping]] = ...) -> None: ...
+    load: _inference_pb2.Load
+    def __init__(self, model: _Optional[_Union[_inference_pb2.ModelInfo, _Mapping]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ...) -> None: ...
 
 class StepFrame(_message.Message):
     __slots__ = ("tokens", "updates", "load", "kv_events", "kv_snapshot", "kv_sequence")

@@ -21,6 +21,12 @@ class StepReports:
         self._snapshot_wanted = False
         self._sequence = 0
 
+    def load(self) -> pb.Load:
+        """The engine's load now."""
+        load = pb.Load()
+        _fill_load(self._engine.load(), load)
+        return load
+
     def listen_kv(self, on: bool) -> None:
         """Report KV events from the next frame on, the whole cache first; or stop."""
         self._listening = self._snapshot_wanted = on

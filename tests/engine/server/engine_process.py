@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,16 +27,23 @@ class EngineProcess:
     """Started on construction; end it with `stop`."""
 
     def __init__(
-        self, folder: Path, *, program: Sequence[str] = (str(FAKE_ENGINE),), model: Path | None = None, **config: object
+        self,
+        folder: Path,
+        *,
+        program: Sequence[str] = (str(FAKE_ENGINE),),
+        model: Path | None = None,
+        flags: Mapping[str, object] | None = None,
+        **config: object,
     ) -> None:
         self.model = model or _fake_model(folder)
         self.switches = self.model / "switches"
         self._log_file = folder / "log"
         config_file = folder / "config.json"
         config_file.write_text(json.dumps({"modelName": "fake", **config}))
-        arguments = ["--model", str(self.model), "--config", str(config_file), "--grpc-port", "0", "--ops-port", "0"]
+        given = {"--model": self.model, "--config": config_file, "--grpc-port": 0, "--ops-port": 0, **(flags or {})}
+        words = [str(word) for flag in given.items() for word in flag]
         with self._log_file.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, *program, *arguments], stderr=log)
+            self.process = subprocess.Popen([sys.executable, *program, *words], stderr=log)
 
     # ---- what it says ----------------------------------------------------------------------------------------------
 
@@ -120,7 +127,7 @@ def request(request_id: str, tokens: Sequence[int] = (5, 6, 7), **sampling: obje
 
 def _fake_model(folder: Path) -> Path:
     model = folder / "model"
-    (model / "switches").mkdir(parents=True)
+    (model / "switches").mkdir(parents=True, exist_ok=True)
     (model / "tokenizer.json").write_bytes(TOKENIZER)
     (model / "config.json").write_text("{}")
     return model

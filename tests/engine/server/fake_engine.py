@@ -15,4 +15,4 @@ def core_command(model_dir: Path, config_file: Path, started_s: float) -> list[s
 if __name__ == "__main__":
     if "--pipe" in sys.argv:
         sys.exit(core_process.main(import_worker=import_fake_worker))
-    sys.exit(main.main(command=core_command))
+    main.main(command=core_command)

@@ -19,7 +19,7 @@ VOCABULARY = 100_000
 MAX_MODEL_LEN = 50_000
 NUM_BLOCKS = 20_000
 TOP = 20
-EOS = 2
+EOS = VOCABULARY - 1
 
 
 class FakeModelError(Exception):
