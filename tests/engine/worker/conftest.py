@@ -1,14 +1,18 @@
 """Slots filled by hand, and a driver that gives a worker hand-made steps."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
+from pagelet_api.config import EngineConfig
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Step, TableUpdate, Worker
+from pagelet_engine.worker.loading import load_model
+from pagelet_engine.worker.local import LocalWorker
 from pagelet_engine.worker.slots import Slots
 
 
@@ -36,7 +40,7 @@ class Driver:
     positions: dict[int, int] = field(default_factory=dict)
     """Slot → tokens computed."""
     tables: dict[int, list[int]] = field(default_factory=dict)
-    numbers: Callable[[], int] = count(1).__next__
+    numbers: Callable[[], int] = itertools.count(1).__next__
 
     def start(
         self,
@@ -78,3 +82,30 @@ class Driver:
         while len(drawn) < count:
             drawn.extend(self.step(self.segment(slot))[slot].tokens)
         return drawn
+
+
+@pytest.fixture
+def drive() -> Callable[..., Driver]:
+    """(model folder, settings) → a driver of a new worker, whose KV pool is NaN wherever nothing has been written."""
+
+    def load(folder: Path, num_blocks: int = 64, **settings: object) -> Driver:
+        config = EngineConfig(**DEFAULTS | settings)
+        loaded = load_model(folder, config)
+        for pages in loaded.pool.pages:
+            pages.fill_(math.nan)
+        slots = Slots(config.max_num_seqs, loaded.facts.vocab_size, 64, len(loaded.pool.groups), loaded.pool.device)
+        assert loaded.num_blocks >= num_blocks
+        blocks = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(0)).tolist()
+        return Driver(LocalWorker(loaded.model, loaded.pool, slots), config.block_size, blocks)
+
+    return load
+
+
+DEFAULTS = {
+    "model_name": "tiny",
+    "device": "cpu",
+    "dtype": "float32",
+    "block_size": 4,
+    "kv_cache_bytes": 1 << 20,
+    "max_num_seqs": 8,
+}
