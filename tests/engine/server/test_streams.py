@@ -1,0 +1,162 @@
+"""Backlogs: what a client gets that keeps up, that lags, and that lags too far."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pagelet_api import inference_pb2 as pb
+from pagelet_engine.server import pipe_pb2 as pipe
+from pagelet_engine.server.streams import LOAD_INTERVAL_S, GenerateStream, SessionStream
+
+MANY = 2**20
+
+
+def update(request_id: str, *samples: tuple[int, int], finished: bool = False) -> pb.RequestUpdate:
+    """Samples as (index, token)."""
+    entries = [pb.SampleUpdate(index=index, token_ids=[token]) for index, token in samples]
+    return pb.RequestUpdate(request_id=request_id, samples=entries, finished=finished)
+
+
+def kv_step(*, snapshot: int = 0, events: int = 0, sequence: int = 0) -> pipe.StepFrame:
+    event = pb.KvEvent(all_blocks_cleared=pb.AllBlocksCleared())
+    return pipe.StepFrame(kv_snapshot=[event] * snapshot, kv_events=[event] * events, kv_sequence=sequence)
+
+
+def taken(session: SessionStream) -> pb.SessionFrame | None:
+    """The frame that waits; fails when none does."""
+
+    async def take() -> pb.SessionFrame | None:
+        async with asyncio.timeout(0):
+            return await session.take()
+
+    return asyncio.run(take())
+
+
+def nothing_waits(session: SessionStream) -> bool:
+    try:
+        taken(session)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_a_client_that_keeps_up_gets_each_update() -> None:
+    stream = GenerateStream(MANY)
+    for token in (1, 2):
+        stream.add(update("r", (0, token)))
+        assert list((await stream.take()).samples[0].token_ids) == [token]
+
+
+async def test_a_client_that_lags_gets_one_entry_a_sample() -> None:
+    stream = GenerateStream(MANY)
+    stream.add(update("r", (0, 1), (1, 11)))
+    stream.add(update("r", (1, 12), (2, 21)))
+    stream.add(update("r", (0, 2), finished=True))
+    late = await stream.take()
+    assert {sample.index: list(sample.token_ids) for sample in late.samples} == {0: [1, 2], 1: [11, 12], 2: [21]}
+    assert late.finished
+
+
+async def test_a_client_that_lags_too_far_is_cut_and_costs_nothing_more() -> None:
+    stream = GenerateStream(max_backlog_bytes=1000)
+    for token in range(1000):
+        stream.add(update("r", (0, token)))
+    assert stream.backlog.cut.is_set()
+    assert (await stream.take()).ByteSize() < 2000
+    assert "at most 1000" in stream.backlog.reason
+
+
+async def test_a_client_that_reads_now_and_then_is_never_cut() -> None:
+    stream = GenerateStream(max_backlog_bytes=200)
+    for token in range(1000):
+        stream.add(update("r", (0, token)))
+        if token % 10 == 9:
+            await stream.take()
+    assert not stream.backlog.cut.is_set()
+
+
+@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 9)))), st.data())
+def test_no_token_is_lost_or_reordered_however_the_client_reads(
+    steps: list[list[tuple[str, int, int]]], data: st.DataObject
+) -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    sent: dict[tuple[str, int], list[int]] = {}
+    got: dict[tuple[str, int], list[int]] = {}
+
+    def read() -> None:
+        frame = taken(session)
+        assert frame is not None
+        names = [entry.request_id for entry in frame.updates]
+        assert len(names) == len(set(names)), "one update a request"
+        for entry in frame.updates:
+            for sample in entry.samples:
+                got.setdefault((entry.request_id, sample.index), []).extend(sample.token_ids)
+
+    for number, step in enumerate(steps):
+        for name, index, token in step:
+            session.add(update(name, (index, token)))
+            sent.setdefault((name, index), []).append(token)
+        session.end_step(pb.Load(step=number), now_s=number)
+        if data.draw(st.booleans()):
+            read()
+    session.end_step(pb.Load(), now_s=1e9)
+    read()
+    assert got == sent
+
+
+def test_an_id_that_is_used_again_is_another_request() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session.add(update("r", (0, 1), finished=True))
+    session.add(update("r", (0, 2)))
+    frame = taken(session)
+    assert frame is not None
+    assert [entry.finished for entry in frame.updates] == [True, False]
+
+
+def test_load_alone_makes_a_frame_only_when_it_is_due() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session.end_step(pb.Load(step=1), now_s=10.0)
+    frame = taken(session)
+    assert frame is not None
+    assert frame.step == 1
+    session.end_step(pb.Load(step=2), now_s=10.0 + LOAD_INTERVAL_S / 2)
+    assert nothing_waits(session)
+    session.end_step(pb.Load(step=3), now_s=10.0 + LOAD_INTERVAL_S)
+    frame = taken(session)
+    assert frame is not None
+    assert frame.load.step == 3
+
+
+def test_a_drain_is_told_at_once() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session.end_step(pb.Load(), now_s=10.0)
+    taken(session)
+    session.end_step(pb.Load(draining=True), now_s=10.0, urgent=True)
+    frame = taken(session)
+    assert frame is not None
+    assert frame.draining
+
+
+def test_kv_events_before_the_snapshot_are_part_of_it() -> None:
+    session = SessionStream(1, kv_events=True, max_backlog_bytes=MANY)
+    session.add_kv(kv_step(events=2, sequence=2))
+    assert nothing_waits(session)
+    session.add_kv(kv_step(snapshot=3, events=1, sequence=3))
+    session.add_kv(kv_step(events=1, sequence=4))
+    frame = taken(session)
+    assert frame is not None
+    assert (frame.kv_snapshot, len(frame.kv_events), frame.kv_sequence) == (True, 3 + 1, 4)
+    session.add_kv(kv_step(snapshot=3, events=1, sequence=5))  # for another listener
+    frame = taken(session)
+    assert frame is not None
+    assert (frame.kv_snapshot, len(frame.kv_events), frame.kv_sequence) == (False, 1, 5)
+
+
+def test_a_closed_session_ends_after_its_last_frame() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session.add(update("r", (0, 1), finished=True))
+    session.close()
+    frame = taken(session)
+    assert frame is not None
+    assert frame.updates[0].finished
+    assert taken(session) is None
