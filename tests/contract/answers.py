@@ -38,7 +38,7 @@ class Answer:
         raise AssertionError(f"wanted {wanted!r}, found {text!r}")
 
 
-async def ask_alone(client: AsyncOpenAI, prompt: str, max_tokens: int) -> Answer:
+async def ask_alone(client: AsyncOpenAI, prompt: str, max_tokens: int, *, ignore_eos: bool = False) -> Answer:
     """The reference: nothing else runs meanwhile, if the caller sees to it."""
     completion = await client.chat.completions.create(
         model=MODEL,
@@ -47,6 +47,7 @@ async def ask_alone(client: AsyncOpenAI, prompt: str, max_tokens: int) -> Answer
         temperature=0,
         logprobs=True,
         top_logprobs=2,
+        extra_body={"ignore_eos": ignore_eos},
     )
     logprobs = completion.choices[0].logprobs
     assert logprobs is not None
@@ -57,7 +58,9 @@ async def ask_alone(client: AsyncOpenAI, prompt: str, max_tokens: int) -> Answer
     )
 
 
-async def ask_streaming(client: AsyncOpenAI, prompt: str, max_tokens: int, *, leave_after: int | None = None) -> str:
+async def ask_streaming(
+    client: AsyncOpenAI, prompt: str, max_tokens: int, *, leave_after: int | None = None, ignore_eos: bool = False
+) -> str:
     """The streamed text; with `leave_after`, hang up when so many pieces have come."""
     stream = await client.chat.completions.create(
         model=MODEL,
@@ -65,6 +68,7 @@ async def ask_streaming(client: AsyncOpenAI, prompt: str, max_tokens: int, *, le
         max_tokens=max_tokens,
         temperature=0,
         stream=True,
+        extra_body={"ignore_eos": ignore_eos},
     )
     pieces: list[str] = []
     async with stream:
