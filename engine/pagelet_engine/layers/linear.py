@@ -74,7 +74,8 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual (tokens, hidden) → (tokens, hidden)."""
-        return self.down(silu_mul(self.gate_up(x)), residual)
+        after: Tensor = self.down(silu_mul(self.gate_up(x)), residual)
+        return after
 
     def load(self, gate: str, up: str, down: str) -> dict[str, Destination]:
         return {**self.gate_up.load(gate, up), **self.down.load(down)}
