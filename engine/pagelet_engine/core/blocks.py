@@ -114,8 +114,14 @@ class BlockPool:
         if self._events:
             self._events.stored(self._group, name, parent, tokens, adapter)
 
-    def check(self) -> None:
-        """Prove the ledger. Raises AssertionError with a sentence about the first block that is wrong."""
+    def check(self, holders: Mapping[int, int]) -> None:
+        """Prove the ledger, given how many tables hold each block (not listed: none).
+
+        Raises AssertionError with a sentence about the first block that is wrong.
+        """
+        for block, references in enumerate(self._references):
+            held = holders.get(block, 0)
+            assert references == held, f"block {block} has {references} references, but {held} tables hold it"
         flying = list(chain.from_iterable(self._in_flight.values()))
         used = [block for block, references in enumerate(self._references) if references]
         places = sorted([*self._free, *self._cached, *flying, *used])
@@ -137,12 +143,6 @@ class BlockPool:
             assert self._names[block] is not None, f"block {block} is cached, but has no name"
         named = {name: block for block, name in enumerate(self._names) if name is not None}
         assert named == self._block_of_name, "names and blocks must point at each other, one to one"
-
-    def check_holders(self, holders: Mapping[int, int]) -> None:
-        """Prove that each block is referenced once for every table that holds it."""
-        for block, references in enumerate(self._references):
-            held = holders.get(block, 0)
-            assert references == held, f"block {block} has {references} references, but {held} tables hold it"
 
     def is_available(self, block: int) -> bool:
         """Whether take() may give this block to somebody else."""

@@ -5,7 +5,8 @@ group holds it, and there is room where every group has it. Refuses to know requ
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
+from itertools import chain
 
 from pagelet_engine.core.blocks import BlockPool
 from pagelet_engine.core.kv_events import KvEvent, KvEventLog
@@ -123,11 +124,14 @@ class KvCache:
     def snapshot(self) -> list[KvEvent]:
         return self._events.snapshot() if self._events else []
 
-    def check(self, held: Sequence[BlockTables], named: Iterable[BlockTables]) -> None:
-        """Prove the ledger against the tables that are open, and those that steps in flight were given."""
-        for group, pool in enumerate(self._pools):
-            pool.check()
-            pool.check_holders(Counter(block for tables in held for block in tables[group]))
-            for tables in named:
-                for block in tables[group]:
-                    assert not pool.is_available(block), f"group {group}, block {block}: available, but a step names it"
+    def check(self, held: Collection[BlockTables], named: Iterable[BlockTables], copies: Iterable[BlockCopy]) -> None:
+        """Prove the ledger against the tables that are held, and the tables and copies that steps in flight name."""
+        holders = [Counter(chain.from_iterable(tables[group] for tables in held)) for group in range(len(self._pools))]
+        for pool, blocks in zip(self._pools, holders, strict=True):
+            pool.check(blocks)
+        in_flight = {(group, block) for tables in named for group, table in enumerate(tables) for block in table}
+        for copy in copies:
+            in_flight |= {(copy.group, copy.source), (copy.group, copy.destination)}
+        for group, block in in_flight:
+            available = self._pools[group].is_available(block)
+            assert not available, f"group {group}: block {block} is available, but a step in flight names it"

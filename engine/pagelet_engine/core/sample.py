@@ -9,7 +9,7 @@ from pagelet_api.blocks import block_name
 
 from pagelet_engine.core.kv_cache import BlockTables
 from pagelet_engine.core.request import FinishReason, PromptReport, Request
-from pagelet_engine.core.step import TokenLogprobs
+from pagelet_engine.core.step import Segment, TokenLogprobs
 
 Rank = tuple[int, int, int]
 """Lower goes first: (-priority, arrival, sample index)."""
@@ -182,3 +182,16 @@ class Seat:
     def has_prompt_before(self, step: int) -> bool:
         """Whether the prompt will have been computed when `step` starts."""
         return self.prompt_step is not None and self.prompt_step < step
+
+    def check(self, in_flight: Sequence[Segment], block_size: int) -> None:
+        """Prove the counts against the segments that are in flight for this seat. Raises AssertionError."""
+        who = f"sample {self.sample.number}"
+        flying, drawing = sum(s.num_tokens for s in in_flight), sum(s.samples_token for s in in_flight)
+        assert self.sample.seat is self, f"{who} runs, but sits elsewhere"
+        assert self.scheduled == self.computed + flying, (
+            f"{who}: {self.scheduled} tokens scheduled, but {self.computed} computed and {flying} in flight"
+        )
+        assert self.length == len(self.sample.tokens) + drawing, (
+            f"{who}: a length of {self.length}, but {len(self.sample.tokens)} tokens and {drawing} being drawn"
+        )
+        assert self.num_stored * block_size <= self.computed, f"{who}: {self.num_stored} blocks stored, not computed"

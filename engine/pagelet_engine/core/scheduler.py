@@ -295,27 +295,21 @@ class Scheduler:
 
     def check(self) -> None:
         """Prove that nothing is lost, doubled or used too early. Raises AssertionError with a sentence."""
-        seats = self._running
+        flying = [pair for step, seats in self._in_flight for pair in zip(step.segments, seats, strict=True)]
         self._cache.check(
-            [seat.tables for seat in seats], [seat.tables for _, named in self._in_flight for seat in named]
+            held=[seat.tables for seat in self._running],
+            named=[seat.tables for _, seat in flying],
+            copies=[copy for step, _ in self._in_flight for copy in step.copies],
         )
-        self._slots.check([seat.slot for seat in seats])
-        lines = [seat.sample for seat in seats], self._waiting
+        self._slots.check([seat.slot for seat in self._running])
+        lines = [seat.sample for seat in self._running], self._waiting
         for line in lines:
             assert line == sorted(line, key=_rank_of_sample), "a line is out of order"
         unfinished = sorted(sample.number for sample in self._register.samples())
         standing = sorted(sample.number for line in lines for sample in line)
         assert standing == unfinished, f"samples {unfinished} have not finished, but {standing} run or wait"
-        for seat in seats:
-            flying = [
-                s for step, named in self._in_flight for s, of in zip(step.segments, named, strict=True) if of is seat
-            ]
-            assert seat.sample.seat is seat, f"sample {seat.sample.number} runs, but sits elsewhere"
-            assert seat.scheduled == seat.computed + sum(s.num_tokens for s in flying), (
-                f"sample {seat.sample.number}: {seat.computed} computed + {flying} in flight is not {seat.scheduled}"
-            )
-            drawing = seat.length - len(seat.sample.tokens)
-            assert drawing == sum(s.samples_token for s in flying), f"{drawing} draws counted, found {flying}"
+        for seat in self._running:
+            seat.check([segment for segment, of in flying if of is seat], self._block_size)
 
     def _num_running_requests(self) -> int:
         return len({seat.sample.request.arrival for seat in self._running})

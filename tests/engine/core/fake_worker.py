@@ -125,6 +125,7 @@ class FakeWorker:
             assert segment.num_tokens == 1, f"{segment} has no tokens"
             if end != known:  # it counts on one token having been drawn, but that were more or none
                 return self._compute_nonsense(segment, tables)
+            assert stay.has_drawn, f"slot {segment.slot} has no token of its own yet"
             tokens = (stay.tokens[-1],)
         assert end <= known, f"{segment} goes past the {known} tokens that are known"
         assert list(tokens) == stay.tokens[segment.start : end], f"{segment} is not what slot {segment.slot} said"
@@ -165,10 +166,12 @@ class Stay:
         self.sampling = start.sampling
         self.tokens = [*start.prompt, *start.output]
         self.tables: list[list[int]] = [[] for _ in range(num_groups)]
+        self.has_drawn = False
         self._prompt = start.prompt
         self._sample_index = start.sample_index
 
     def draw(self, history: int, number: int) -> tuple[int, ...]:
+        self.has_drawn |= number > 0
         for _ in range(number):
             position = len(self.tokens) - len(self._prompt)
             self.tokens.append(next_token(history, self.sampling, self._sample_index, position))

@@ -25,8 +25,8 @@ class RandomTraffic(RuleBasedStateMachine):
         scarce=st.fixed_dictionaries(
             {
                 "depth": st.integers(1, 2),
-                "num_blocks": st.integers(1, 12) | st.integers(1, 100),
-                "block_size": st.integers(1, 16),
+                "num_blocks": st.integers(1, 12) | st.integers(5, 30) | st.integers(1, 100),
+                "block_size": st.integers(1, 4) | st.integers(1, 16),
                 "max_model_len": st.integers(4, 60),
                 "max_batched_tokens": st.integers(1, 9) | st.integers(1, 200),
                 "max_num_seqs": st.integers(1, 8),
