@@ -1,6 +1,7 @@
-"""The engine's command line: arguments and configuration checked, the core started, the front run.
+"""The engine's command line: the core started, the configuration checked, the front run.
 
-The core starts before the front's own imports, so that importing torch and mapping the weights go on meanwhile.
+The core starts before anything here is imported that takes time, so that importing torch and mapping the weights go on
+meanwhile.
 """
 
 import argparse
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from pagelet_api import names
-from pagelet_api.config import ConfigError, EngineConfig
 
 from pagelet_engine.server.core_child import CoreChild, core_command
 
@@ -33,10 +33,6 @@ def main(argv: Sequence[str] | None = None, command: CoreCommand = core_command)
 def _run(argv: Sequence[str] | None, command: CoreCommand) -> int:
     started_s = time.monotonic()
     arguments = _parser().parse_args(argv)
-    try:
-        config = EngineConfig.read(arguments.config)
-    except ConfigError as error:
-        return _refuse(str(error))
     if not arguments.model.is_dir():
         return _refuse(f"there is no model folder {arguments.model}: make one with `pagelet import`")
     child = CoreChild(command(arguments.model, arguments.config, started_s))
@@ -44,15 +40,21 @@ def _run(argv: Sequence[str] | None, command: CoreCommand) -> int:
     # print a traceback then, after our last line.
     loop = asyncio.new_event_loop()
     try:
-        return loop.run_until_complete(_serve(child, config, arguments))
+        return loop.run_until_complete(_serve(child, arguments))
     except KeyboardInterrupt:  # before the front listened to signals
         return 128 + signal.SIGINT
     finally:
         child.kill()
 
 
-async def _serve(child: CoreChild, config: EngineConfig, arguments: argparse.Namespace) -> int:
-    # Imported here: gRPC takes a while, and the core should not wait for it.
+async def _serve(child: CoreChild, arguments: argparse.Namespace) -> int:
+    # Imported here: the core should not wait for them.
+    from pagelet_api.config import ConfigError, EngineConfig
+
+    try:
+        config = EngineConfig.read(arguments.config)
+    except ConfigError as error:
+        return _refuse(str(error))
     from pagelet_engine.server.front import Front, Listen
 
     listen = Listen(os.environ.get(names.LISTEN_ADDRESS_ENV, "127.0.0.1"), arguments.grpc_port, arguments.ops_port)

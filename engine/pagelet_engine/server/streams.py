@@ -96,7 +96,8 @@ class SessionStream:
         self._awaits_snapshot = kv_events
         self._epoch = engine_epoch
         self._frame = pb.SessionFrame()
-        self._waiting: dict[str, pb.RequestUpdate] = {}  # the frame's updates by request
+        self._updates: list[pb.RequestUpdate] = []  # the frame's: copied into it once, when it goes
+        self._latest: dict[str, pb.RequestUpdate] = {}  # of these, each request's last
         self._load = pb.Load()
         self._load_due_s = 0.0
         self._waits = False
@@ -110,12 +111,12 @@ class SessionStream:
             return
         if self._lags:
             self.backlog.lag(update.ByteSize())
-        earlier = self._waiting.get(update.request_id)
+        earlier = self._latest.get(update.request_id)
         if earlier is not None and not earlier.finished:
             _merge(update, earlier)
         else:
-            self._frame.updates.append(update)
-            self._waiting[update.request_id] = self._frame.updates[-1]
+            self._latest[update.request_id] = update
+            self._updates.append(update)
         self._release()
 
     def add_kv(self, step: pipe.StepFrame) -> None:
@@ -156,7 +157,10 @@ class SessionStream:
             self.backlog.wake()
             if not self._waits:
                 return None
-        frame, self._frame, self._waiting = self._frame, pb.SessionFrame(), {}
+        frame, self._frame = self._frame, pb.SessionFrame()
+        frame.updates.extend(self._updates)
+        self._updates.clear()
+        self._latest.clear()
         frame.step = self._load.step
         frame.engine_epoch = self._epoch
         frame.load.CopyFrom(self._load)
