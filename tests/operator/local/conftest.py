@@ -83,7 +83,7 @@ class World:
         """Wait for the condition; what it waited for is in the failure."""
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not condition():  # noqa: ASYNC110 (files and processes announce nothing)
+                while not condition():
                     await asyncio.sleep(0.01)
         except TimeoutError:
             raise AssertionError(f"waited {DEADLINE_S} s for: {what}") from None
