@@ -32,8 +32,8 @@ def listen(address: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Connections inherit both. A token must not wait until the one before is acknowledged (asyncio sees to that only
-        # for sockets that name their protocol), and a client that acknowledges nothing is closed in the end.
+        # Connections inherit both. A token must not wait until the one before is acknowledged (asyncio sees to that
+        # only for sockets that name their protocol), and a client that acknowledges nothing is closed in the end.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _STALLED_CLIENT_MS)
         listener.bind((address, port))

@@ -118,6 +118,7 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
 
         listeners = Listeners(listen("127.0.0.1", 0), listen("127.0.0.1", 0))
         url, ops_url = (f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in (listeners.http, listeners.ops))
+        config = {"drain_timeout_s": 10, **config}
         settings = GatewayConfig(model_name=MODEL, aliases=("also/known-as",), engine_host="engines", **config)
         timing = LinkTiming(rpc_s=5, silence_s=0.5, backoff_first_s=0.02, backoff_most_s=0.05)
         with ThreadPoolExecutor(2) as executor:

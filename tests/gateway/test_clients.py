@@ -1,8 +1,10 @@
 """Clients that leave, read slowly or not at all: only their own request notices."""
 
 import asyncio
+import contextlib
 import json
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,9 +17,17 @@ MESSAGES: list[Any] = [{"role": "user", "content": "Hi"}]
 REQUEST = {"model": MODEL, "messages": MESSAGES, "ignore_eos": True, "stream": True}
 
 
-async def ask_by_hand(site: Site, *, receive_buffer: int | None = None, **fields: Any) -> socket.socket:
-    """Send a chat request over a socket that nobody reads."""
-    client = socket.socket()
+@contextlib.asynccontextmanager
+async def asked_by_hand(
+    site: Site, *, receive_buffer: int | None = None, **fields: Any
+) -> AsyncIterator[socket.socket]:
+    """A chat request sent over a socket that nobody reads, unless the test does."""
+    with socket.socket() as client:
+        await _send(client, site, receive_buffer, fields)
+        yield client
+
+
+async def _send(client: socket.socket, site: Site, receive_buffer: int | None, fields: dict[str, Any]) -> None:
     if receive_buffer is not None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     client.setblocking(False)
@@ -27,7 +37,6 @@ async def ask_by_hand(site: Site, *, receive_buffer: int | None = None, **fields
     body = json.dumps({**REQUEST, **fields}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     await loop.sock_sendall(client, head + body)
-    return client
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -35,11 +44,10 @@ async def ask_by_hand(site: Site, *, receive_buffer: int | None = None, **fields
 async def test_a_client_that_leaves_frees_the_engine_at_once(open_site: OpenSite, stream: bool, begun: bool) -> None:
     async with open_site() as site:
         site.engine.pause()
-        client = await ask_by_hand(site, stream=stream)
-        await eventually(lambda: site.engine.running, "the request in the engine")
-        if begun:
-            site.engine.step()
-        client.close()
+        async with asked_by_hand(site, stream=stream):
+            await eventually(lambda: site.engine.running, "the request in the engine")
+            if begun:
+                site.engine.step()
         # The engine stands still: it hears of it by the abort alone.
         await eventually(lambda: not site.engine.running, "the request is aborted")
         assert [id for id, _ in site.engine.aborts] == [site.engine.requests[0].request_id]
@@ -50,8 +58,9 @@ async def test_a_client_that_leaves_frees_the_engine_at_once(open_site: OpenSite
 async def test_a_client_that_leaves_early_takes_all_its_prompts_along(open_site: OpenSite) -> None:
     async with open_site() as site:
         site.engine.pause()
-        with pytest.raises(httpx.ReadTimeout):
-            await site.complete(prompt=["a", "b", "c"], n=2, timeout=0.2)
+        asked = asyncio.create_task(site.complete(prompt=["a", "b", "c"], n=2))
+        await eventually(lambda: len(site.engine.running) == 3, "three requests in the engine")
+        asked.cancel()
         await eventually(lambda: len(site.engine.aborts) == 3, "all three are aborted")
         assert not site.engine.running
 
@@ -72,31 +81,27 @@ async def test_a_client_that_reads_too_slowly_is_cut_and_stalls_nobody(open_site
         answer = site.engine.script
         site.engine.script = lambda request, index: [5] * 10
         # What it does not read fills the sockets' buffers, then the gateway's; logprobs make the chunks large.
-        sleeper = await ask_by_hand(site, receive_buffer=4096, logprobs=True, top_logprobs=8, n=16, max_tokens=2000)
-        await eventually(lambda: site.engine.running, "the request in the engine")
-        site.engine.script = answer
-        for _ in range(3):
-            response = await site.chat()
-            assert response.json()["choices"][0]["message"]["content"] == ANSWER
-        await eventually(lambda: not site.engine.running, "the request is aborted")
+        async with asked_by_hand(site, receive_buffer=4096, logprobs=True, top_logprobs=8, n=16, max_tokens=2000):
+            await eventually(lambda: site.engine.running, "the request in the engine")
+            site.engine.script = answer
+            for _ in range(3):
+                response = await site.chat()
+                assert response.json()["choices"][0]["message"]["content"] == ANSWER
+            await eventually(lambda: not site.engine.running, "the request is aborted")
         metrics = (await site.http.get(f"{site.ops_url}/metrics")).text
         assert "pagelet:gateway_slow_clients_cut_total 1.0" in metrics
-        sleeper.close()
 
 
 async def test_a_client_that_reads_in_gulps_gets_everything(open_site: OpenSite) -> None:
     async with open_site() as site:
         site.engine.script = lambda request, index: [5]
-        client = await ask_by_hand(site, receive_buffer=8192, max_tokens=300)
-        loop = asyncio.get_running_loop()
         received = b""
-        while not received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"):
-            await asyncio.sleep(0.001)
-            data = await loop.sock_recv(client, 16384)
-            assert data, received[-200:]
-            received += data
+        async with asked_by_hand(site, receive_buffer=8192, max_tokens=300) as client:
+            while not received.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n"):
+                data = await asyncio.get_running_loop().sock_recv(client, 1000)
+                assert data, received[-200:]
+                received += data
         assert received.count(b'"content":"') == 301
-        client.close()
 
 
 async def test_several_tokens_that_waited_go_out_in_order(open_site: OpenSite, tokenizer: Any) -> None:
@@ -115,19 +120,18 @@ async def test_a_stop_lets_streams_finish_and_refuses_new_requests(open_site: Op
     async with open_site() as site:
         site.engine.pause()
         asked = asyncio.create_task(site.chat(stream=True))
-        waiting = await ask_by_hand(site, stream=False, max_tokens=3)
-        await eventually(lambda: len(site.engine.running) == 2, "both requests in the engine")
-        site.engine.step()
-        site.stop.set()
-        await eventually(lambda: site.gateway.stopping, "the gateway stops")
-        assert (await site.http.get(f"{site.ops_url}/ready")).status_code == 503
-        with pytest.raises(httpx.ConnectError):
-            await until_refused(site)
-        assert not site.served.done()
-        site.engine.resume()
-        assert (await asked).text.endswith("data: [DONE]\n\n")
-        assert (await asyncio.get_running_loop().sock_recv(waiting, 100)).startswith(b"HTTP/1.1 200")
-        waiting.close()
+        async with asked_by_hand(site, stream=False, max_tokens=3) as waiting:
+            await eventually(lambda: len(site.engine.running) == 2, "both requests in the engine")
+            site.engine.step()
+            site.stop.set()
+            await eventually(lambda: site.gateway.stopping, "the gateway stops")
+            assert (await site.http.get(f"{site.ops_url}/ready")).status_code == 503
+            with pytest.raises(httpx.ConnectError):
+                await until_refused(site)
+            assert not site.served.done()
+            site.engine.resume()
+            assert (await asked).text.endswith("data: [DONE]\n\n")
+            assert (await asyncio.get_running_loop().sock_recv(waiting, 100)).startswith(b"HTTP/1.1 200")
         await site.served
 
 
