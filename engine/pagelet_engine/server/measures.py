@@ -61,7 +61,6 @@ class Measures:
         self.time_to_first_token = Histogram(_TTFT_BUCKETS_S)
         self.inter_token = Histogram(_INTER_TOKEN_BUCKETS_S)
         self.e2e = Histogram(_REQUEST_BUCKETS_S)
-        self.queue_time = Histogram(_REQUEST_BUCKETS_S)
         self.iteration_tokens = Histogram(_STEP_TOKENS_BUCKETS)
 
     def finished(self, reason: pb.FinishReason, latency_s: float) -> None:

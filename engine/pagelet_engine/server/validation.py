@@ -15,6 +15,7 @@ MAX_REQUEST_ID_CHARACTERS = 128
 MAX_NAME_CHARACTERS = 256
 MAX_BIAS = 100.0
 MAX_PENALTY = 2.0
+MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: much less, and they overflow
 MAX_REPETITION_PENALTY = 10.0
 MAX_TEMPERATURE = 100.0
 MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000
@@ -98,10 +99,10 @@ def _check_numbers(sampling: pb.SamplingParams) -> None:
     _within("min_p", sampling.min_p, 0.0, 1.0)
     _within("presence_penalty", sampling.presence_penalty, -MAX_PENALTY, MAX_PENALTY)
     _within("frequency_penalty", sampling.frequency_penalty, -MAX_PENALTY, MAX_PENALTY)
-    if sampling.HasField("top_p"):
-        _above_zero("top_p", sampling.top_p, 1.0)
+    if sampling.HasField("top_p") and not 0.0 < sampling.top_p <= 1.0:
+        raise InvalidRequest(f"top_p must be above 0 and at most 1, found {_shown(sampling.top_p)}")
     if sampling.HasField("repetition_penalty"):
-        _above_zero("repetition_penalty", sampling.repetition_penalty, MAX_REPETITION_PENALTY)
+        _within("repetition_penalty", sampling.repetition_penalty, MIN_REPETITION_PENALTY, MAX_REPETITION_PENALTY)
 
 
 def _check_tokens(sampling: pb.SamplingParams, model: pb.ModelInfo) -> None:
@@ -135,11 +136,6 @@ def _within(name: str, value: float, least: float, most: float) -> None:
     # Written so that NaN fails.
     if not least <= value <= most:
         raise InvalidRequest(f"{name} must be {least:g} to {most:g}, found {_shown(value)}")
-
-
-def _above_zero(name: str, value: float, most: float) -> None:
-    if not 0.0 < value <= most:
-        raise InvalidRequest(f"{name} must be above 0 and at most {most:g}, found {_shown(value)}")
 
 
 def _shown(value: float) -> str:

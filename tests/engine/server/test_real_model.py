@@ -1,5 +1,6 @@
 """The whole engine once, nothing faked: a tiny random model, the real worker, a real client."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,38 @@ async def test_greedy_tokens_are_those_of_transformers(engine: EngineProcess, ti
     assert found == wanted
     assert info.digest == read_digest(tiny_model)
     assert info.max_model_len == 256
+
+
+EXTREMES = {
+    "seed": {"seed": 2**64 - 1},
+    "top_k": {"top_k": 2**32 - 1},
+    "top_p": {"top_p": 1e-38},
+    "min_p": {"min_p": 1.0},
+    "cold": {"temperature": 1e-38},
+    "hot": {"temperature": 100.0},
+    "penalties": {"repetition_penalty": 0.0101, "presence_penalty": -2.0, "frequency_penalty": 2.0},
+    "repetition": {"repetition_penalty": 10.0},
+    "bias": {"logit_bias": dict.fromkeys(range(128), -100.0)},
+    "logprobs": {"logprobs": 20, "prompt_logprobs": 20},
+    "no logprobs": {"logprobs": 0, "prompt_logprobs": 0},
+    "samples": {"n": 128},
+    "stops": {"stop_token_ids": [127] * 64, "min_tokens": 4},
+}
+
+
+@pytest.mark.parametrize("sampling", EXTREMES.values(), ids=EXTREMES.keys())
+async def test_what_validation_lets_through_is_served(sampling: dict[str, object], engine: EngineProcess) -> None:
+    message = request("extreme", tokens=PROMPT, **{"temperature": 1.0, "max_tokens": 4, "ignore_eos": True, **sampling})
+    message.priority, message.tenant, message.cache_salt = -(2**31), "\0ü" * 50, "\uffff" * 200
+    async with grpc.aio.insecure_channel(engine.target) as channel:
+        updates = [update async for update in inference_pb2_grpc.EngineStub(channel).Generate(message)]
+    assert updates[-1].finished
+    drawn = [token for update in updates for sample in update.samples for token in sample.token_ids]
+    assert len(drawn) == 4 * (message.sampling.n or 1)
+    assert max(drawn) < 128
+    for update in updates:
+        for sample in update.samples:
+            assert all(math.isfinite(entry.logprob) for entry in sample.logprobs)
 
 
 def test_a_front_imports_no_torch(engine: EngineProcess) -> None:

@@ -32,6 +32,7 @@ GOOD = {
     "the edges": sampling(
         n=TOP.max_n, top_p=1.0, min_p=1.0, presence_penalty=-2.0, frequency_penalty=2.0, repetition_penalty=10.0
     ),
+    "the other edge": sampling(repetition_penalty=0.0101),
     "a tiny top_p": sampling(top_p=1e-30),
     "the most logprobs": sampling(logprobs=TOP.max_logprobs, prompt_logprobs=0),
     "the most stops": sampling(stop_token_ids=[99] * TOP.max_stop_token_ids),
@@ -72,7 +73,7 @@ BAD = {
     "negative min_p": (sampling(min_p=-0.1), "min_p must be 0 to 1"),
     "presence": (sampling(presence_penalty=2.1), "presence_penalty must be -2 to 2"),
     "frequency": (sampling(frequency_penalty=-2.1), "frequency_penalty must be -2 to 2"),
-    "repetition of nothing": (sampling(repetition_penalty=0.0), "repetition_penalty must be above 0"),
+    "repetition of nothing": (sampling(repetition_penalty=0.0), "repetition_penalty must be 0.01 to 10, found 0"),
     "endless repetition": (sampling(repetition_penalty=math.inf), "repetition_penalty"),
     "too many logprobs": (sampling(logprobs=21), "logprobs must be at most 20, found 21"),
     "too many prompt logprobs": (sampling(prompt_logprobs=21), "prompt_logprobs must be at most 20, found 21"),
