@@ -87,9 +87,9 @@ class Front:
         if not self._link.closed.is_set():
             await self._drain()
         health.cancel()
-        if not self._link.closed.is_set():
-            return await self._leave()
-        return await self._mourn(log)
+        # Asked to stop, with nothing in flight, it does not matter who left first: a terminal's Ctrl-C reaches both.
+        nothing_lost = self._stop.is_set() and not len(self._in_flight)
+        return await self._mourn(log) if self._link.closed.is_set() and not nothing_lost else await self._leave()
 
     # ---- the core --------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class Front:
         cut_short = self._in_flight.end(Code.UNAVAILABLE, "the engine stops: its time to drain is up")
         await self._grpc.stop(GOODBYE_S)
         self._link.close()
-        await self._child.wait(GOODBYE_S)
+        await self._child.wait(GOODBYE_S if self._status.model else 0)  # one that loads does not listen yet
         _say("stopped" + (f"; {cut_short} requests were cut short" if cut_short else ""))
         return 0
 

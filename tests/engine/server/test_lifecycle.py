@@ -176,6 +176,19 @@ async def test_sigterm_ends_what_does_not_finish_in_time(start_engine: Start) ->
     assert "1 requests were cut short" in engine.last_line
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_engine_that_loads_stops_when_told(number: signal.Signals, start_engine: Start, tmp_path: Path) -> None:
+    (tmp_path / "model" / "switches").mkdir(parents=True)
+    (tmp_path / "model" / "switches" / "hold_loading").touch()
+    engine = start_engine()
+    engine.ports()
+    core = engine.core_pid()
+    engine.process.send_signal(number)
+    assert engine.wait() == 0
+    assert engine.last_line == "pagelet engine: stopped"
+    assert is_gone(core)
+
+
 async def test_a_second_signal_ends_the_engine_at_once(
     engine: EngineProcess, stub: inference_pb2_grpc.EngineStub
 ) -> None:
