@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 from configuration_page import configuration_page
 from grpc_tools import protoc
+from openai_page import openai_page
 from pagelet_api.v1alpha1.crd import custom_resource_definition
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +46,7 @@ def generated_files() -> Mapping[Path, bytes]:
         **dict(protobuf_files()),
         ROOT / "crds" / "pagelet.io_inferenceservices.yaml": crd_yaml(crd).encode(),
         ROOT / "docs" / "configuration.md": configuration_page(crd).encode(),
+        ROOT / "docs" / "openai-api.md": openai_page().encode(),
     }
 
 

@@ -19,16 +19,14 @@ class Answer:
         self.samples = [begin(prompt) for prompt in prompts for _ in range(n)]
         self._running = [n] * len(prompts)
         self._cached_tokens = 0
+        self.completion_tokens = 0
+        """Of all choices."""
         self.prompt_logprobs: list[Sequence[pb.TokenLogprobs]] = [()] * len(prompts)
         """By prompt, where asked for: one a token, the first empty."""
 
     @property
     def finished(self) -> bool:
         return not any(self._running)
-
-    @property
-    def completion_tokens(self) -> int:
-        return sum(sample.completion_tokens for sample in self.samples)
 
     def feed(self, prompt: int, update: pb.RequestUpdate) -> tuple[list[tuple[int, Delta]], list[int]]:
         """What the update adds to each choice, and the samples (of this prompt) that the engine may abort.
@@ -49,7 +47,9 @@ class Answer:
                 raise server_error("The engine aborted the request.")
             if part.finish_reason == pb.DEADLINE:
                 raise timed_out("The answer was not complete within the time that a request may take here.")
+            before = sample.completion_tokens
             deltas.append((choice, sample.feed(part)))
+            self.completion_tokens += sample.completion_tokens - before
             if sample.finished:
                 self._running[prompt] -= 1
                 if not part.finish_reason:
@@ -63,10 +63,9 @@ class Answer:
         return not self._running[prompt]
 
     def usage(self) -> Usage:
-        completion_tokens = self.completion_tokens
         return {
             "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self._prompt_tokens + completion_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self._prompt_tokens + self.completion_tokens,
             "prompt_tokens_details": {"cached_tokens": self._cached_tokens},
         }

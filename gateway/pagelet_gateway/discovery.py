@@ -32,7 +32,7 @@ class Resolver:
     @property
     def interval_s(self) -> float:
         """How often to ask again: reading a file costs microseconds."""
-        return 2.0 if self._hosts_file is None else 0.25
+        return 2.0 if self._hosts_file is None else 0.5
 
     async def resolve(self) -> frozenset[str] | None:
         """`address:port` of each; None when nobody could be asked, which says nothing about the engines."""

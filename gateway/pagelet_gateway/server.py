@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _STALLED_CLIENT_MS = 60_000
 _KEEP_ALIVE_S = 75
 _LAST_WORDS_S = 2
+_TICK_S = 1.0
 
 
 class ListenError(Exception):
@@ -51,11 +52,27 @@ class Listeners:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: signals belong to the process, which has two servers."""
+    """uvicorn without its signal handlers, because signals belong to the process, which has two servers; and without
+    its ten wake-ups a second, because an idle gateway should sleep."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Stop listening, finish what is in flight, end."""
+        self.should_exit = True
+        self._leaving.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):  # renews the Date header
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._leaving.wait()
 
 
 def _server(app: ASGIApp, drain_s: int) -> _Server:
@@ -68,6 +85,7 @@ def _server(app: ASGIApp, drain_s: int) -> _Server:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=drain_s,
         )
@@ -94,13 +112,13 @@ async def serve(gateway: Gateway, listeners: Listeners, stop: asyncio.Event) -> 
         gateway.stopping = True
         if gateway.in_flight:
             _log.info("stopping: %d answers in flight have %d s to finish", len(gateway.in_flight), drain_s)
-        main.should_exit = True
+        main.leave()
         last_words = asyncio.get_running_loop().call_later(
             drain_s, gateway.end_all, unavailable("The gateway stops. Send the request again.", 1, "gateway_stopping")
         )
         await main_task
         last_words.cancel()
-        ops.should_exit = True
+        ops.leave()
         await ops_task
         if not stop.is_set():
             await engines_task

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.openai.bodies import ChatRequest, CompletionRequest
-from pagelet_api.openai.fates import CHAT_REFUSED, COMPLETION_REFUSED, IGNORED
+from pagelet_api.openai.fates import ACTED_ON, CHAT_REFUSED, COMPLETION_REFUSED, IGNORED
 from tokenizers.processors import TemplateProcessing
 
 from .conftest import MODEL, Site
@@ -88,7 +88,7 @@ async def test_null_and_absence_mean_the_default(site: Site, path: str) -> None:
 
 async def test_every_field_that_is_acted_on_has_its_test() -> None:
     tested = SENT.keys() | SHOWN_ELSEWHERE.keys() | SENT_BY_CHAT.keys()
-    assert tested == ChatRequest.model_fields.keys() | CompletionRequest.model_fields.keys()
+    assert tested == ChatRequest.model_fields.keys() | CompletionRequest.model_fields.keys() == ACTED_ON.keys()
 
 
 @pytest.mark.parametrize("path", [CHAT, COMPLETIONS])
