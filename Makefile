@@ -48,7 +48,8 @@ types: .venv/installed-dev  ## mypy, strict
 
 .PHONY: pytest
 pytest: .venv/installed-dev $(MODEL)/manifest.sha256  ## the tests alone
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadgroup
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --ignore tests/contract
+	$(BIN)/pytest tests/contract
 
 # ---- making things -----------------------------------------------------------------------------------------------
 

@@ -8,13 +8,6 @@ import pytest
 from .endpoint import Endpoint, manifest, serve
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # One worker for all of them: every service wants both cores for itself, and pods take addresses in turn.
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("whole-service"))
-
-
 @pytest.fixture(scope="module")
 def service(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """SmolLM2 in fp32 with a KV pool that holds the tests' whole load."""
