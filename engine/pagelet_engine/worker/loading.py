@@ -79,7 +79,7 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         bos_token_id=begin_token(raw, shape.vocab_size),
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
-    return LoadedModel(model, KvPool(groups, num_blocks, config.block_size, _DTYPES[dtype], device), num_blocks, facts)
+    return LoadedModel(model, _pool(config, groups, num_blocks, _DTYPES[dtype], device), num_blocks, facts)
 
 
 def _num_blocks(config: EngineConfig, groups: tuple[KvGroup, ...], dtype: str) -> int:
@@ -97,6 +97,17 @@ def _num_blocks(config: EngineConfig, groups: tuple[KvGroup, ...], dtype: str) -
             f"wanted at least {_FEWEST_BLOCKS} blocks: set {_FEWEST_BLOCKS * sum(pages)} bytes or more"
         )
     return found
+
+
+def _pool(
+    config: EngineConfig, groups: tuple[KvGroup, ...], num_blocks: int, dtype: torch.dtype, device: torch.device
+) -> KvPool:
+    try:
+        return KvPool(groups, num_blocks, config.block_size, dtype, device)
+    except RuntimeError as error:  # torch's out of memory, on every device
+        raise ModelError(
+            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes, which this machine does not give; ask for less"
+        ) from error
 
 
 def _device(wanted: Device) -> torch.device:

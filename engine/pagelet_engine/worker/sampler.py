@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.worker.edits import Draw, edit
 from pagelet_engine.worker.filters import thresholds
 from pagelet_engine.worker.philox import uniform
 from pagelet_engine.worker.slots import Slots
+
+_CHUNK_BYTES = 32 << 20  # of cumulative weights held at once: vocabularies are wide, and a cache is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,11 @@ def sample(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
         parts.append((plain, _greedy(_rows(logits, plain))))
     if greedy:
         parts.append(([involved[place] for place in greedy], _greedy(_rows(edited, greedy))))
-    if random:
-        rows = [involved[place] for place in random]
-        own = _rows(edited, random) if greedy else edited
-        parts.append((rows, _random(own, [draws[row] for row in rows], slots)))
+    length = max(1, _CHUNK_BYTES // (8 * slots.vocab_size))
+    for first in range(0, len(random), length):
+        places = random[first : first + length]
+        rows = [involved[place] for place in places]
+        parts.append((rows, _random(_rows(edited, places), [draws[row] for row in rows], slots)))
     order = torch.tensor([row for rows, _ in parts for row in rows], device=logits.device).argsort()
     return Drawn(
         torch.cat([drawn.tokens for _, drawn in parts])[order], torch.cat([drawn.sound for _, drawn in parts])[order]
@@ -64,28 +68,31 @@ def _random(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
     position = torch.tensor([draw.position for draw in draws], device=device)
     weights = logits.sub_(logits.amax(-1, keepdim=True)).div_(columns.temperature[slot, None]).exp_()
 
-    settings = [slots.seats[draw.slot].sampling for draw in draws]
-    filtered = [row for row, s in enumerate(settings) if 0 < s.top_k < slots.vocab_size or s.top_p < 1 or s.min_p > 0]
+    wanted = [slots.seats[draw.slot].sampling for draw in draws]
+    filtered = [row for row, s in enumerate(wanted) if 0 < s.top_k < slots.vocab_size or s.top_p < 1 or s.min_p > 0]
     if filtered:
         rows = torch.tensor(filtered, device=device)
-        subset, subset_slot = weights[rows], slot[rows]
-        lowest = thresholds(
-            subset,
-            columns.top_k[subset_slot],
-            columns.top_p[subset_slot],
-            columns.min_p[subset_slot],
-            largest_k=max(
-                (settings[row].top_k for row in filtered if settings[row].top_k < slots.vocab_size), default=0
-            ),
-            any_top_p=any(settings[row].top_p < 1 for row in filtered),
-        )
-        weights[rows] = subset.masked_fill_(subset < lowest[:, None], 0.0)
+        weights[rows] = _filtered(weights[rows], slot[rows], [wanted[row] for row in filtered], slots)
 
     sums = weights.cumsum(-1, dtype=torch.float64)
     total = sums[:, -1]
     target = uniform(columns.seed[slot], columns.sample_index[slot], position) * total
     tokens = torch.searchsorted(sums, target[:, None], right=True).squeeze(1)  # the first sum > target
     return Drawn(tokens.clamp_(max=slots.vocab_size - 1), total.isfinite())
+
+
+def _filtered(weights: Tensor, slot: Tensor, settings: Sequence[SamplingParams], slots: Slots) -> Tensor:
+    """weights (rows, vocab) of these slots (rows,), with 0 for every token that top-k, top-p or min-p drops."""
+    columns = slots.sampling
+    lowest = thresholds(
+        weights,
+        columns.top_k[slot],
+        columns.top_p[slot],
+        columns.min_p[slot],
+        largest_k=max((own.top_k for own in settings if own.top_k < slots.vocab_size), default=0),
+        any_top_p=any(own.top_p < 1 for own in settings),
+    )
+    return weights.masked_fill_(weights < lowest[:, None], 0.0)
 
 
 def _rows(logits: Tensor, rows: Sequence[int]) -> Tensor:

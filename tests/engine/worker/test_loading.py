@@ -70,6 +70,11 @@ def test_too_little_memory_is_refused_with_the_sum(folder):
         load_worker(folder, config(kv_cache_bytes=4 * PAGE_BYTES - 1))
 
 
+def test_more_memory_than_there_is_is_refused(folder):
+    with pytest.raises(ModelError, match="kvCacheMemory: wanted 4611686018427387904 bytes"):
+        load_worker(folder, config(kv_cache_bytes=1 << 62))
+
+
 def test_another_digest_is_refused(folder):
     assert load_worker(folder, config(digest=read_digest(folder))).model.digest == read_digest(folder)
     with pytest.raises(ModelError, match="another model: wanted digest sha256:0"):
