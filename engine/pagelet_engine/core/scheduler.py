@@ -117,8 +117,8 @@ class Scheduler:
     def schedule(self) -> Step | None:
         """The next step; None if nothing can be computed before a step in flight has ended."""
         draft = StepDraft(self._last_step + 1, self._max_batched_tokens)
-        if self._continue_running(draft):
-            self._admit_waiting(draft)
+        self._continue_running(draft)
+        self._admit_waiting(draft)
         if not draft.seats:
             return None
         step = draft.finish()
@@ -140,9 +140,8 @@ class Scheduler:
 
     # ---- who computes ----------------------------------------------------------------------------------------------
 
-    def _continue_running(self, draft: StepDraft) -> bool:
-        """Give every running sample its tokens, in rank order. False if somebody was short of blocks."""
-        everybody_fits = True
+    def _continue_running(self, draft: StepDraft) -> None:
+        """Give running samples their tokens, in rank order; who is short of blocks waits or loses its seat."""
         position = 0
         while position < len(self._running) and draft.budget:
             seat = self._running[position]
@@ -157,9 +156,6 @@ class Scheduler:
                 draft.append(seat, num_tokens)
             elif self._cache.has_room(num_new) or self._make_room(num_new, seat):
                 draft.append(seat, num_tokens, self._cache.grow(seat.tables, num_new))
-            else:
-                everybody_fits = False
-        return everybody_fits
 
     def _make_room(self, num_new: int, seat: Seat) -> bool:
         """Preempt from the end of the line until there is room; False if the seat must wait, or was the end itself."""

@@ -3,6 +3,8 @@
 Whatever a test does, the ledger is checked after every step, and every answer is compared with what it would be alone.
 """
 
+from collections.abc import Callable
+
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import FinishReason, PromptReport, Request, RequestUpdate
 from pagelet_engine.core.sampling import SamplingParams
@@ -76,20 +78,27 @@ class Rig:
         for _ in range(count):
             self.step()
 
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Step until the condition holds."""
+        for _ in range(ENOUGH_STEPS):
+            if condition():
+                return
+            self.step()
+        raise AssertionError(f"still waiting after {ENOUGH_STEPS} steps: {self.engine.load()}")
+
     def drain(self) -> None:
         """Step until nothing is left; then nothing may be held."""
-        for _ in range(ENOUGH_STEPS):
-            if not self.engine.has_work:
-                break
-            self.step()
+        self.until(lambda: not self.engine.has_work)
         load = self.engine.load()
-        assert not self.engine.has_work, f"after {ENOUGH_STEPS} steps: {load}"
         assert (load.running, load.waiting, load.blocks_in_use) == (0, 0, 0)
         assert self.finished == set(self.requests)
 
     @property
     def alive(self) -> list[str]:
         return [id for id in self.requests if id not in self.finished]
+
+    def preempted(self, times: int) -> Callable[[], bool]:
+        return lambda: self.engine.load().preemptions >= times
 
     @property
     def last_step(self) -> Step:

@@ -100,8 +100,7 @@ def test_a_preempted_request_can_be_aborted():
     rig = Rig(num_blocks=8, block_size=2, prefix_caching=False)
     rig.add("old", 3, max_tokens=12)
     rig.add("young", 2, max_tokens=12)
-    while not rig.engine.load().preemptions:
-        rig.step()
+    rig.until(rig.preempted(times=1))
     rig.engine.abort("young")
     rig.drain()
     assert rig.reasons["young", 0] is FinishReason.ABORT

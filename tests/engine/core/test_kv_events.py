@@ -50,6 +50,15 @@ def test_a_snapshot_is_the_whole_cache():
     assert engine.engine.kv_snapshot() == [AllBlocksCleared(), *stored(PROMPT)]
 
 
+def test_a_snapshot_forgets_what_was_evicted():
+    engine = rig(num_blocks=3)
+    engine.add("a", PROMPT, max_tokens=1)
+    engine.drain()
+    engine.add("b", (50, 51, 52, 53, 54, 55), max_tokens=1)
+    engine.drain()
+    assert engine.engine.kv_snapshot() == [AllBlocksCleared(), stored(PROMPT)[0], *stored((50, 51, 52, 53))]
+
+
 def test_nothing_is_recorded_unless_asked_for():
     engine = Rig(block_size=4)
     engine.add("a", PROMPT, max_tokens=1)

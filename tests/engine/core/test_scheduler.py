@@ -154,13 +154,22 @@ def test_nothing_ranked_after_a_preempted_sample_is_admitted_before_it():
     rig = Rig(num_blocks=8, block_size=2, prefix_caching=False)
     rig.add("old", 3, max_tokens=12)
     rig.add("young", 2, max_tokens=12)
-    while not rig.engine.load().preemptions:
-        rig.step()
+    rig.until(rig.preempted(times=1))
     rig.add("tiny", 1, max_tokens=1)
-    while "tiny" not in rig.finished:
-        rig.step()
+    rig.until(lambda: "tiny" in rig.finished)
     starts = [segment.sample for step in rig.worker.submitted for segment in step.segments if segment.start == 0]
     assert starts.index(2) > max(index for index, sample in enumerate(starts) if sample == 1)
+
+
+def test_nobody_passes_a_preempted_sample_that_waits_for_its_prompt():
+    rig = Rig(num_blocks=10, block_size=2, prefix_caching=False)
+    rig.add("old", 3, max_tokens=16)
+    rig.add("young", 3, n=2, max_tokens=12)
+    rig.until(rig.preempted(times=2))
+    rig.add("tiny", 1, max_tokens=1)
+    rig.drain()
+    seated = [segment.sample for step in rig.worker.submitted for segment in step.segments if len(segment.tokens) > 0]
+    assert seated == [0, 1, 2, 1, 2, 3]
 
 
 def test_a_preempted_sample_takes_back_what_the_prefix_cache_kept():
@@ -189,16 +198,15 @@ def test_with_steps_in_flight_one_preemption_is_waited_for_before_the_next():
     rig = Rig(depth=2, num_blocks=16, prefix_caching=False)
     for name in ("a", "b", "c", "d"):
         rig.add(name, 2, max_tokens=20)
-    while not rig.engine.load().preemptions:
-        rig.step()
+    rig.until(rig.preempted(times=1))
     rig.steps(2)
     assert rig.engine.load().preemptions == 1, "the victim's blocks come free when its last step has ended"
 
 
 def test_a_sample_whose_last_step_is_in_flight_is_let_finish():
-    rig = Rig(depth=2, num_blocks=4, block_size=2, max_num_seqs=2, prefix_caching=False)
-    rig.add("a", 2, max_tokens=6)
-    rig.add("b", 1, max_tokens=2)
+    rig = Rig(depth=2, num_blocks=6, block_size=2, prefix_caching=False)
+    rig.add("a", 2, max_tokens=10)
+    rig.add("b", 1, max_tokens=5)  # holds a's sixth block until its last step has ended
     rig.drain()
     assert rig.engine.load().preemptions == 0
 

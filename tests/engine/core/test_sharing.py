@@ -117,6 +117,13 @@ def test_full_blocks_are_held_once_and_the_last_one_is_copied_for_each():
     assert rig.engine.load().blocks_in_use == 2 + 3
 
 
+def test_a_prompt_is_looked_up_once_for_all_samples():
+    rig = Rig()
+    rig.add("a", 10, n=3, max_tokens=2)
+    rig.drain()
+    assert rig.engine.load().prefix_queries == 10
+
+
 def test_samples_fork_in_the_step_after_the_prompts_last_piece():
     rig = Rig(max_batched_tokens=5)
     rig.add("a", 12, n=2, max_tokens=4)
