@@ -197,13 +197,15 @@ class Scheduler:
 
     def _find_seat(self, sample: Sample, source: Seat | None, draft: StepDraft) -> Seat | None:
         """Seat the sample with blocks for all it has said, sharing what is computed; None if there is no room."""
+        spare = HEADROOM_BLOCKS * len(self._running)
+        if not self._cache.has_room(spare + 1):
+            return None  # at least one block is its own: nothing needs to be looked up
         num_found, shared = self._prefixes.find(sample)
         num_cached, num_stored = num_found, num_found // self._block_size
         # The prompt's last token is computed again: its logits are this sample's own.
         if source and sample.prompt_length - 1 > num_found:
             num_cached, shared = sample.prompt_length - 1, source.tables
             num_stored = min(source.num_stored, num_cached // self._block_size)
-        spare = HEADROOM_BLOCKS * len(self._running)
         opened = self._cache.open(shared, num_cached, len(sample.tokens), spare, draft.number)
         if not opened:
             return None
