@@ -37,7 +37,8 @@ class LoadedWorker:
 
 def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
     """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
-    torch.set_num_threads(usable_cores())
+    # torch counts cores that a container may not use; OMP_NUM_THREADS, which it heeds, may ask for fewer.
+    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     loaded = load_model(model_dir, config)
     facts, pool = loaded.facts, loaded.pool
     max_blocks = -(-facts.max_model_len // config.block_size)
