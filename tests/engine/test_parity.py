@@ -173,7 +173,7 @@ def test_with_a_prefix_found_in_the_cache(loaded, prompts, reference):
 
 def test_after_preemptions(loaded, prompts, reference):
     outputs, load = generate(loaded, prompts, num_blocks=60)
-    assert load.preemptions > 5
+    assert load.preemptions >= 2
     assert_parity(reference, prompts, outputs)
 
 
