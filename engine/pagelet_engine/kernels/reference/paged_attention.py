@@ -20,7 +20,7 @@ from torch import Tensor
 IntArray = npt.NDArray[np.int64]
 
 # Gathered tokens of one group of decodes: what they gather should still be in the cache when they attend.
-_GROUP_TOKENS = 4096
+_GROUP_TOKENS = 8192
 # A decode joins a group if it is at least this share of the group's longest: padding is attended too.
 _GROUP_SHARE = 0.8
 # Entries of one mask, which bounds the memory of a chunk behind a long prefix.
