@@ -18,7 +18,7 @@ from pagelet_engine.worker.filters import thresholds
 from pagelet_engine.worker.philox import uniform
 from pagelet_engine.worker.slots import Slots
 
-_CHUNK_BYTES = 32 << 20  # of cumulative weights held at once: vocabularies are wide, and a cache is not
+_CHUNK_BYTES = 8 << 20  # of cumulative weights at once: what does not leave the cache takes half the time
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,15 @@ def test_a_nucleus_wider_than_the_fetched_candidates_is_exact(top_k, seated: Sea
     assert drawn(logits, starts, seated(vocab, *starts)) == wanted
 
 
+def test_a_batch_too_wide_to_be_drawn_at_once_gets_the_same_tokens(seated: Seated):
+    rows, vocab = 40, 60_000
+    logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0))
+    starts = [SlotStart(row, 0, SamplingParams(seed=row, temperature=row % 3), (0,)) for row in range(rows)]
+    slots = seated(vocab, *starts)
+    alone = [drawn(logits[row : row + 1], [start], slots)[0] for row, start in enumerate(starts)]
+    assert drawn(logits, starts, slots) == alone
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_a_row_that_is_not_finite_is_told_and_harms_no_other(temperature, poison, seated: Seated):
