@@ -16,8 +16,8 @@ _TAIL_BYTES = 2048
 _RELAY_BYTES = 1 << 16
 
 THREAD_POLICY = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for each other spin for microseconds, then sleep. Sleeping at once makes steps of many small ops 1.5 to
-2 times as long; spinning on, beside another busy process, makes them 14 times as long."""
+"""Threads that wait for each other spin for microseconds, then sleep. Sleeping at once makes steps of many small ops
+1.5 to 2 times as long; spinning on, beside another busy process, makes them 14 times as long."""
 
 
 class CoreChild:
