@@ -4,16 +4,18 @@
     manifest.sha256    one line a file, sorted by path, every file but itself, as `sha256sum -c` reads it
 
 The digest is "sha256:" and the SHA-256 of the manifest's bytes: it names every byte of the folder. This module hashes
-files; it refuses to know what is in them.
+files and reads them as JSON; it refuses to know what they mean.
 """
 
 import hashlib
+import json
 import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 MANIFEST = "manifest.sha256"
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
@@ -88,6 +90,19 @@ def verify(folder: Path, wanted_digest: str = "", progress: Progress | None = No
             f"found {sums[changed[0]]}; the file was changed or cut short, import the model again"
         )
     return digest
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object in a file such as config.json. Raises ModelFolderError for anything else."""
+    try:
+        value = json.loads(file.read_bytes())
+    except OSError as error:
+        raise ModelFolderError(f"cannot read {file}: {error.strerror}; is this a model folder?") from error
+    except ValueError as error:
+        raise ModelFolderError(f"{file} is not JSON: {error}; fetch it again") from error
+    if not isinstance(value, dict):
+        raise ModelFolderError(f"{file}: wanted a JSON object, found {type(value).__name__}")
+    return value
 
 
 def _manifest_bytes(folder: Path) -> bytes:

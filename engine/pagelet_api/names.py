@@ -48,7 +48,6 @@ METRIC_REQUEST_SUCCESS = "vllm:request_success"
 METRIC_TTFT = "vllm:time_to_first_token_seconds"
 METRIC_INTER_TOKEN = "vllm:inter_token_latency_seconds"
 METRIC_E2E_LATENCY = "vllm:e2e_request_latency_seconds"
-METRIC_QUEUE_TIME = "vllm:request_queue_time_seconds"
 METRIC_ITERATION_TOKENS = "vllm:iteration_tokens_total"  # a histogram, for all its name
 # Our own, where the field has no name.
 METRIC_BLOCKS_IN_USE = "pagelet:kv_blocks_in_use"

@@ -3,13 +3,13 @@
 Pickle files are never opened: loading one runs whatever code it holds.
 """
 
-import json
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pagelet_api.model_folder import ModelFolderError, read_object
 
 from pagelet_engine.importer.contents import ModelContents, NewTensor
 from pagelet_engine.importer.floats import FLOATS
@@ -121,14 +121,9 @@ def _required_object(folder: Path, name: str) -> dict[str, Any]:
 
 def _object(folder: Path, name: str) -> dict[str, Any]:
     """A JSON file's object; a missing file is an empty one."""
-    try:
-        value = json.loads((folder / name).read_bytes())
-    except FileNotFoundError:
+    if not (folder / name).exists():
         return {}
-    except OSError as error:
-        raise ImportRefused(f"cannot read {folder / name}: {error.strerror}") from error
-    except ValueError as error:
-        raise ImportRefused(f"{folder / name} is not JSON ({error}); fetch it again") from error
-    if not isinstance(value, dict):
-        raise ImportRefused(f"{folder / name}: wanted a JSON object, found {type(value).__name__}")
-    return value
+    try:
+        return read_object(folder / name)
+    except ModelFolderError as error:
+        raise ImportRefused(str(error)) from error

@@ -110,8 +110,8 @@ class Front:
     async def _bind(self) -> None:
         address, grpc_port, ops_port = self._listen.address, self._listen.grpc_port, self._listen.ops_port
         routes = {
-            names.LIVE_PATH: lambda: _probe(self._health(), self._health().alive),
-            names.READY_PATH: lambda: _probe(self._health(), self._health().ready),
+            names.LIVE_PATH: self._live,
+            names.READY_PATH: self._ready_to_serve,
             names.METRICS_PATH: lambda: Answer(HTTPStatus.OK, generate_latest(self._registry), CONTENT_TYPE_LATEST),
         }
         try:
@@ -120,6 +120,14 @@ class Front:
             raise PortError(port_error("probes and metrics", address, ops_port, "--ops-port")) from error
         grpc_port = await self._grpc.start(address, grpc_port)
         _say(f"listening: gRPC on {address}:{grpc_port}, probes and metrics on {address}:{_port_of(ops)}")
+
+    def _live(self) -> Answer:
+        health = self._health()
+        return _probe(health.alive, health.reason)
+
+    def _ready_to_serve(self) -> Answer:
+        health = self._health()
+        return _probe(health.ready, health.reason)
 
     def _health(self) -> Health:
         return self._status.health(self._in_flight.load)
@@ -176,8 +184,8 @@ class Front:
         return 1
 
 
-def _probe(health: Health, good: bool) -> Answer:
-    return Answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, f"{health.reason}\n".encode())
+def _probe(good: bool, reason: str) -> Answer:
+    return Answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, f"{reason}\n".encode())
 
 
 def _port_of(server: asyncio.Server) -> int:

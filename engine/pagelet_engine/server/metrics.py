@@ -72,9 +72,7 @@ class EngineCollector(Collector):
             (names.METRIC_ITERATION_TOKENS, "Tokens computed in a step.", measures.iteration_tokens),
         ):
             family = HistogramMetricFamily(name, text, labels=["model_name"])
-            buckets = [
-                ("+Inf" if isinf(bound) else str(float(bound)), count) for bound, count in histogram.cumulative()
-            ]
+            buckets = [(_bound(bound), count) for bound, count in histogram.cumulative()]
             family.add_metric(self._labels, buckets, histogram.sum)
             yield family
 

@@ -1,16 +1,13 @@
 """From a model folder and a configuration to a model with its weights and its KV pool."""
 
-import json
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import Device, EngineConfig
-from pagelet_api.model_folder import ModelFolderError, verify
+from pagelet_api.model_folder import ModelFolderError, read_object, verify
 from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
 
 from pagelet_engine.layers.weight_format import Plain
@@ -51,7 +48,7 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
 
 
 def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedModel:
-    raw = _read_json(model_dir / "config.json")
+    raw = read_object(model_dir / "config.json")
     shape = ModelShape.from_config(raw)
     max_model_len = config.max_model_len or shape.max_position
     if max_model_len > shape.max_position:
@@ -75,7 +72,7 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         kv_cache_dtype=dtype,
         vocab_size=shape.vocab_size,
         max_model_len=max_model_len,
-        eos_token_ids=end_tokens(raw, _read_json(generation) if generation.exists() else {}, shape.vocab_size),
+        eos_token_ids=end_tokens(raw, read_object(generation) if generation.exists() else {}, shape.vocab_size),
         bos_token_id=begin_token(raw, shape.vocab_size),
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
@@ -122,15 +119,3 @@ def _device(wanted: Device) -> torch.device:
         found = f"no usable device (torch {torch.__version__} is built for {built_for})"
         raise ModelError(f"device: wanted {wanted}, found {found}; choose device cpu, or start where one is")
     return torch.device("cuda")
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror}; is this a model folder?") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path}: wanted a JSON object, found {type(value).__name__}")
-    return value

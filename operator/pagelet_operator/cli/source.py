@@ -3,7 +3,6 @@
 Turns every complaint of the readers into the command's one error.
 """
 
-import json
 from pathlib import Path
 
 from pagelet_api import model_folder
@@ -34,17 +33,10 @@ def model_path(service: InferenceService) -> Path:
 
 def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in `folder`, from its config alone."""
-    file = folder / "config.json"
     try:
-        config = json.loads(file.read_bytes())
-    except OSError as error:
-        raise CommandError(f"cannot read the model's configuration {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise CommandError(f"{file} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CommandError(f"{file}: wanted a map of fields, found {type(config).__name__}")
-    try:
-        return ModelShape.from_config(config)
+        return ModelShape.from_config(model_folder.read_object(folder / "config.json"))
+    except model_folder.ModelFolderError as error:
+        raise CommandError(f"cannot read the model's configuration: {error}") from error
     except ModelConfigError as error:
         raise CommandError(f"{folder}: {error}") from error
 
