@@ -74,8 +74,12 @@ def _sections(node: Node, path: str) -> Iterator[str]:
     for name, child in node["properties"].items():
         if "properties" in child:
             yield from _sections(child, f"{path}.{name}")
-        elif "properties" in child.get("items", {}):
+        elif "properties" in child.get("items", {}) and not _is_opaque(child["items"]):
             yield from _sections(child["items"], f"{path}.{name}[]")
+
+
+def _is_opaque(node: Node) -> bool:
+    return bool(node.get("x-kubernetes-preserve-unknown-fields"))
 
 
 def _section(node: Node, title: str) -> str:
@@ -94,6 +98,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 def _type(node: Node) -> str:
     match node:
+        case {"x-kubernetes-preserve-unknown-fields": True}:
+            return "object, as Kubernetes has it"
         case {"enum": values}:
             return ", ".join(f"`{value}`" for value in values)
         case {"x-kubernetes-int-or-string": True}:

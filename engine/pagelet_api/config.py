@@ -76,6 +76,10 @@ class EngineConfig(_ConfigFile):
     """Type of weights and KV cache."""
     max_model_len: Annotated[int, Field(ge=0)] = 0
     """Tokens of prompt and output of one sample; 0: the model's own."""
+    tensor_parallel_size: Positive = 1
+    """Accelerators that the model is spread over."""
+    gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99)] = 90
+    """Share of an accelerator's memory to take."""
     block_size: Positive = 16
     """Tokens of one KV block."""
     kv_cache_bytes: Positive = 4 * 2**30

@@ -22,6 +22,10 @@ METRICS_PATH = "/metrics"
 MODEL_MOUNT = "/mnt/model"
 CONFIG_MOUNT = "/etc/pagelet"
 CONFIG_FILE = "config.json"
+SOURCE_MOUNT = "/mnt/source"  # the model Job: where a volume that holds the model already is mounted, read-only
+STORAGE_MOUNT = "/mnt/storage"  # the model Job and the fetching init container: where a fetched model is written
+CREDENTIALS_MOUNT = "/etc/pagelet-credentials"  # keys of Secrets and ConfigMaps that a source needs, as files
+TERMINATION_LOG = "/dev/termination-log"  # the kubelet's default: at most 4096 bytes reach the pod's status
 
 # Environment variables of containers.
 LISTEN_ADDRESS_ENV = "PAGELET_LISTEN_ADDRESS"  # the address servers bind: 0.0.0.0 in a cluster, the pod's locally
@@ -33,6 +37,7 @@ LABEL_COMPONENT = f"{GROUP}/component"
 LABEL_REVISION = f"{GROUP}/revision"
 COMPONENT_ENGINE = "engine"
 COMPONENT_GATEWAY = "gateway"
+COMPONENT_MODEL = "model"  # the Job that fetches or verifies the model
 
 # Metrics in the field's names, so that existing dashboards and endpoint pickers work unchanged.
 METRIC_REQUESTS_RUNNING = "vllm:num_requests_running"

@@ -15,7 +15,7 @@ from pagelet_api.v1alpha1 import InferenceServiceSpec
 HASH_LENGTH = 10
 # Kubernetes' own alphabet for generated names: no vowels, nor what looks like one, so that a hash never spells a word.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
-_RESTART_FIELDS = frozenset({"model", "engine", "resources", "restarted_at"})
+_RESTART_FIELDS = frozenset({"model", "engine", "resources", "accelerator", "pod_template", "restarted_at"})
 
 
 @dataclass(frozen=True, slots=True)

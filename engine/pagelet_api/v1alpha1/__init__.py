@@ -6,14 +6,27 @@ come from them. A field exists here only once something acts on it. Knows no clu
 
 from pagelet_api.v1alpha1.inference_service import API_VERSION, KIND, InferenceService, ObjectMeta
 from pagelet_api.v1alpha1.manifest import ManifestError, load_inference_service
+from pagelet_api.v1alpha1.model_source import (
+    CaBundleRef,
+    HuggingFaceSource,
+    ModelSource,
+    ModelStorage,
+    PvcSource,
+    PvcStorage,
+    S3Source,
+)
+from pagelet_api.v1alpha1.pod_template import PodTemplate
 from pagelet_api.v1alpha1.spec import (
     AcceleratorSpec,
+    EgressRule,
     EngineSpec,
     GatewaySpec,
     InferenceServiceSpec,
-    ModelSource,
     ModelSpec,
     Resources,
+    RolloutSpec,
+    RolloutStrategy,
+    SecuritySpec,
 )
 from pagelet_api.v1alpha1.status import (
     CapacityStatus,
@@ -29,12 +42,15 @@ __all__ = [
     "API_VERSION",
     "KIND",
     "AcceleratorSpec",
+    "CaBundleRef",
     "CapacityStatus",
     "Condition",
     "ConditionStatus",
     "ConditionType",
+    "EgressRule",
     "EngineSpec",
     "GatewaySpec",
+    "HuggingFaceSource",
     "InferenceService",
     "InferenceServiceSpec",
     "InferenceServiceStatus",
@@ -42,8 +58,16 @@ __all__ = [
     "ModelSource",
     "ModelSpec",
     "ModelStatus",
+    "ModelStorage",
     "ObjectMeta",
+    "PodTemplate",
+    "PvcSource",
+    "PvcStorage",
     "Resources",
     "RevisionStatus",
+    "RolloutSpec",
+    "RolloutStrategy",
+    "S3Source",
+    "SecuritySpec",
     "load_inference_service",
 ]

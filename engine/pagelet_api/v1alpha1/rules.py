@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pagelet_api.v1alpha1.inference_service import InferenceService
+from pagelet_api.v1alpha1.model_source import CaBundleRef, PvcStorage
+from pagelet_api.v1alpha1.part import Part
 
 # Children append a revision's hash and must stay within the 63 characters of a DNS label; Services begin with a letter.
 MAX_NAME = 40
@@ -23,6 +25,25 @@ class Rule:
     cel: str
     sentence: str
     holds: Callable[[InferenceService], bool]
+
+
+def _exactly_one(*fields: str) -> str:
+    return f"[{', '.join(f'has(self.{field})' for field in fields)}].filter(given, given).size() == 1"
+
+
+def _given(part: Part) -> int:
+    """How many of a union's fields are given."""
+    return len(part.model_dump(exclude_none=True))
+
+
+def _pvc(service: InferenceService) -> PvcStorage | None:
+    storage = service.spec.model.storage
+    return storage.pvc if storage else None
+
+
+def _ca_bundle(service: InferenceService) -> CaBundleRef | None:
+    s3 = service.spec.model.source.s3
+    return s3.ca_bundle_ref if s3 else None
 
 
 RULES = (
@@ -40,9 +61,42 @@ RULES = (
     ),
     Rule(
         path="spec.model.source",
-        cel="[has(self.path)].filter(given, given).size() == 1",
-        sentence="spec.model.source: give exactly one source: path",
-        holds=lambda service: len(service.spec.model.source.model_dump(exclude_none=True)) == 1,
+        cel=_exactly_one("path", "pvc", "s3", "huggingFace"),
+        sentence="spec.model.source: give exactly one source: path, pvc, s3 or huggingFace",
+        holds=lambda service: _given(service.spec.model.source) == 1,
+    ),
+    Rule(
+        path="spec.model",
+        cel="has(self.storage) == (has(self.source.s3) || has(self.source.huggingFace))",
+        sentence=(
+            "spec.model.storage: the sources s3 and huggingFace need one, because a fetched model has to be kept "
+            "somewhere; path and pvc are served where they lie and take none"
+        ),
+        holds=lambda service: (service.spec.model.storage is not None) == service.spec.model.source.is_fetched,
+    ),
+    Rule(
+        path="spec.model.storage",
+        cel=_exactly_one("ephemeral", "pvc"),
+        sentence="spec.model.storage: give exactly one: ephemeral or pvc",
+        holds=lambda service: not service.spec.model.storage or _given(service.spec.model.storage) == 1,
+    ),
+    Rule(
+        path="spec.model.storage.pvc",
+        cel="(self.claimName != '') != has(self.size)",
+        sentence="spec.model.storage.pvc: give exactly one: claimName of a claim that exists, or size of one to make",
+        holds=lambda service: (pvc := _pvc(service)) is None or bool(pvc.claim_name) != (pvc.size is not None),
+    ),
+    Rule(
+        path="spec.model.storage.pvc",
+        cel="has(self.size) || self.storageClassName == ''",
+        sentence="spec.model.storage.pvc.storageClassName: only for a claim to make; give a size, or remove it",
+        holds=lambda service: (pvc := _pvc(service)) is None or pvc.size is not None or not pvc.storage_class_name,
+    ),
+    Rule(
+        path="spec.model.source.s3.caBundleRef",
+        cel=_exactly_one("configMap", "secret"),
+        sentence="spec.model.source.s3.caBundleRef: give exactly one: configMap or secret",
+        holds=lambda service: (ref := _ca_bundle(service)) is None or (ref.config_map is None) != (ref.secret is None),
     ),
     Rule(
         path="spec.model",
@@ -58,5 +112,21 @@ RULES = (
             "sample; raise maxNumBatchedTokens or lower maxNumSeqs"
         ),
         holds=lambda service: service.spec.engine.max_num_batched_tokens >= service.spec.engine.max_num_seqs,
+    ),
+    Rule(
+        path="spec",
+        cel=(
+            "self.engine.tensorParallelSize == 1 || "
+            "!(self.resources.limits.exists(name, name.startsWith('nvidia.com/mig-')) || "
+            "self.resources.requests.exists(name, name.startsWith('nvidia.com/mig-')))"
+        ),
+        sentence=(
+            "spec.engine.tensorParallelSize: slices of a GPU (nvidia.com/mig-…) cannot be joined, because NCCL does "
+            "not work between them; set it to 1, or ask for whole GPUs"
+        ),
+        holds=lambda service: (
+            service.spec.engine.tensor_parallel_size == 1
+            or not any(name.startswith("nvidia.com/mig-") for name in service.spec.resources.names)
+        ),
     ),
 )

@@ -14,7 +14,12 @@ from pydantic import BaseModel
 _KEPT = (
     *("description", "type", "format", "enum", "default", "minimum", "maximum", "multipleOf", "pattern"),
     *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),
-    *("x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys"),
+    *(
+        "x-kubernetes-preserve-unknown-fields",
+        "x-kubernetes-int-or-string",
+        "x-kubernetes-list-type",
+        "x-kubernetes-list-map-keys",
+    ),
     *("required", "properties", "items", "additionalProperties"),
 )
 # Titles repeat the names; bounds on a map's keys have no place in a structural schema; and the API server refuses

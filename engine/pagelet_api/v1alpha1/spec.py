@@ -1,12 +1,18 @@
-"""`spec`: what the user wants. Every default is the one a production service would start from."""
+"""`spec`: what the user wants. Every default is the one a production service would start from.
 
+The model's source and storage are in `model_source.py`, what a pod template may add in `pod_template.py`.
+"""
+
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
 from pagelet_api.config import Device, Dtype
 from pagelet_api.quantities import MAX_TEXT, QUANTITY_PATTERN, Duration, Memory, parse_quantity
+from pagelet_api.v1alpha1.model_source import ModelSource, ModelStorage
 from pagelet_api.v1alpha1.part import Part
+from pagelet_api.v1alpha1.pod_template import PodTemplate
 
 SERVED_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$"
 SERVED_NAME_OR_EMPTY_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?)?$"
@@ -53,12 +59,10 @@ class Resources(Part):
     requests: ResourceList = Field(default_factory=dict)
     """What a node must have free for the pod; where left out, the limits."""
 
-
-class ModelSource(Part):
-    """Where the model folder comes from: exactly one of the fields."""
-
-    path: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """A model folder on this machine, for `pagelet up` alone. A relative path begins at the folder of this file."""
+    @property
+    def names(self) -> frozenset[str]:
+        """Every resource that is asked for."""
+        return frozenset({*self.limits, *self.requests})
 
 
 class ModelSpec(Part):
@@ -72,6 +76,8 @@ class ModelSpec(Part):
     """Where the model folder comes from: exactly one of the fields."""
     digest: Annotated[str, Field(max_length=71, pattern=DIGEST_PATTERN)] = ""
     """Wanted digest of the model folder, as `pagelet import` printed it; empty: any. Checked before the first token."""
+    storage: ModelStorage | None = None
+    """Where a fetched model lives: for the sources s3 and huggingFace, and only for them."""
 
 
 class EngineSpec(Part):
@@ -86,6 +92,11 @@ class EngineSpec(Part):
     """Type of weights and KV cache; auto: the checkpoint's own."""
     max_model_len: Annotated[int, Field(ge=0, le=2**24)] = 0
     """Tokens of prompt and output of one sample; 0: as many as the model was made for."""
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1
+    """Accelerators that one replica is spread over. All of them in one pod: resources ask for as many."""
+    gpu_memory_utilization_percent: Annotated[int, Field(ge=10, le=99)] = 90
+    """Share of an accelerator's memory that an engine takes; what weights and the largest step leave of it is the KV
+    cache."""
     block_size: Annotated[int, Field(ge=16, le=128, multiple_of=16)] = 16
     """Tokens of one KV block: larger ones waste more at the end of each sample, and share less."""
     kv_cache_memory: Memory = Memory("4Gi")
@@ -105,10 +116,11 @@ class EngineSpec(Part):
 
 
 class AcceleratorSpec(Part):
-    """The accelerator of an engine pod. Read by the memory plan."""
+    """The accelerator of an engine pod: which nodes it may run on, and how much memory the plan reckons with."""
 
     product: Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)] = ""
-    """Product name as the device's node label has it, such as NVIDIA-A100-SXM4-40GB; empty: any."""
+    """Product name as the device's node label (nvidia.com/gpu.product, amd.com/gpu.product-name) has it, such as
+    NVIDIA-A100-SXM4-40GB: pods run on such nodes alone; empty: any."""
     memory: Memory | None = None
     """Memory of one accelerator; left out: the product's."""
 
@@ -124,6 +136,47 @@ class GatewaySpec(Part):
     """How long one request may take, waiting included."""
 
 
+class RolloutStrategy(StrEnum):
+    AUTO = "Auto"
+    SURGE = "Surge"
+    IN_PLACE = "InPlace"
+
+
+class RolloutSpec(Part):
+    """How engines of a new revision replace those of the old one."""
+
+    strategy: RolloutStrategy = RolloutStrategy.AUTO
+    """Surge: a new engine is ready before an old one goes. InPlace: an old engine goes, and its device serves the new
+    one. Auto: Surge, and InPlace when no device is free for the new engine within surgeTimeout."""
+    surge_timeout: Duration = Duration("2m")
+    """How long Auto waits for the new engine's pod to be scheduled; then that pod is deleted, and an old one goes."""
+    max_unavailable: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Engines that may be missing at a time, in place."""
+    allow_downtime: bool = False
+    """false: the last engine that answers is never taken down; the rollout waits for a free device instead."""
+    progress_deadline: Duration = Duration("1h")
+    """How long an engine of the new revision may take until it is ready, from when its pod is scheduled; later,
+    Degraded says so. The rollout waits at that engine either way."""
+
+
+class EgressRule(Part):
+    """Addresses that the model Job may reach."""
+
+    cidr: Annotated[str, Field(min_length=1, max_length=64)]
+    """Such as 10.1.0.0/16."""
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(max_length=16)] = ()
+    """TCP ports; empty: all."""
+
+
+class SecuritySpec(Part):
+    """Who may talk to whom."""
+
+    egress: Annotated[tuple[EgressRule, ...], Field(max_length=16)] = ()
+    """Where the model is fetched from: the pods that fetch may reach these addresses and no others; empty: any, because
+    a source's address is not known beforehand. Engines and gateways reach nothing outside the service in either
+    case."""
+
+
 class InferenceServiceSpec(Part):
     """What the user wants."""
 
@@ -132,7 +185,8 @@ class InferenceServiceSpec(Part):
     restarted_at: Annotated[str, Field(max_length=64)] = ""
     """Any text; a new value replaces the engines, as `kubectl rollout restart` does."""
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
-    """Engine replicas."""
+    """Engine replicas. A value that nobody owns (no file, no autoscaler, no `kubectl scale`) is the default and changes
+    nothing that runs."""
     model: ModelSpec
     """The model that is served."""
     engine: EngineSpec = EngineSpec()
@@ -140,6 +194,12 @@ class InferenceServiceSpec(Part):
     resources: Resources = Resources()
     """Resources of one engine pod. A change here makes a new revision."""
     accelerator: AcceleratorSpec = AcceleratorSpec()
-    """The accelerator of an engine pod."""
+    """The accelerator of an engine pod. A change here makes a new revision."""
+    rollout: RolloutSpec = RolloutSpec()
+    """How engines of a new revision replace those of the old one."""
     gateway: GatewaySpec = GatewaySpec()
     """HTTP and text. A change here restarts no engine."""
+    security: SecuritySpec = SecuritySpec()
+    """Who may talk to whom."""
+    pod_template: PodTemplate = PodTemplate()
+    """What the engine pods have besides. A change here makes a new revision."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pagelet_api import names
+from pagelet_api.model_report import ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,3 +15,7 @@ class Facts:
     http_port: int = names.GATEWAY_HTTP_PORT
     """Where clients reach the gateway: the port of its container and of its Service."""
     gateway_ops_port: int = names.GATEWAY_OPS_PORT
+    model_image: str = ""
+    """Runs the model Job and the fetching init container: no torch in it."""
+    model: ModelFacts | None = None
+    """What the model Job found; None: not known, and on this machine not needed."""

@@ -47,6 +47,10 @@ def test_a_schema_is_structural(node):
         assert node.keys() <= {"x-kubernetes-int-or-string", "pattern", "maxLength", "description"}
         return
     assert node["type"] in TYPES
+    if node.get("x-kubernetes-preserve-unknown-fields"):
+        assert node["type"] == "object"
+        assert node.keys() <= {"x-kubernetes-preserve-unknown-fields", "type", "description", "properties", "required"}
+        return
     assert node.keys() <= ANY_KEYS | KEYS_OF_TYPE[node["type"]]
     assert not ("properties" in node and "additionalProperties" in node)
     assert set(node.get("required", ())) <= set(node.get("properties", ()))
@@ -64,6 +68,8 @@ def test_whatever_can_grow_is_bounded(node):
             assert node["maxItems"] <= 64
         case {"type": "object", "additionalProperties": _}:
             assert node["maxProperties"] <= 64
+        case {"type": "object", "x-kubernetes-preserve-unknown-fields": True}:
+            pass  # Kubernetes' own to judge; its lists are bounded
         case {"type": "object"}:
             assert node["properties"]
 

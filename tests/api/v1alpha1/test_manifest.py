@@ -87,7 +87,11 @@ def test_null_is_the_same_as_left_out(path):
     [
         ("spec.engine.maxNumSeq", 1, "spec.engine.maxNumSeq: there is no such field; did you mean maxNumSeqs?"),
         ("spec.engine.max_num_seqs", 1, "spec.engine.max_num_seqs: there is no such field; did you mean maxNumSeqs?"),
-        ("spec.model.source.s3", {}, "spec.model.source.s3: there is no such field; there are: path"),
+        (
+            "spec.model.source.gcs",
+            {},
+            "spec.model.source.gcs: there is no such field; there are: path, pvc, s3, huggingFace",
+        ),
         ("spek", {}, "spek: there is no such field; did you mean spec?"),
         ("spec.replicas", -1, "spec.replicas: wanted 0 or more, found -1"),
         ("spec.replicas", 1001, "spec.replicas: wanted 1000 or less, found 1001"),
@@ -179,6 +183,31 @@ BREAKERS = {
     "lower-case letters": ("metadata.name", "Chat"),
     "at most 40 characters": ("metadata.name", "c" * 41),
     "exactly one source": ("spec.model.source", {}),
+    "take none": ("spec.model", {"source": {"s3": {"uri": "s3://models/chat"}}}),
+    "one: ephemeral or pvc": ("spec.model", {"source": {"s3": {"uri": "s3://models/chat"}}, "storage": {}}),
+    "or size of one to make": (
+        "spec.model",
+        {"source": {"s3": {"uri": "s3://models/chat"}}, "storage": {"pvc": {"claimName": "x", "size": "1Gi"}}},
+    ),
+    "only for a claim to make": (
+        "spec.model",
+        {
+            "source": {"s3": {"uri": "s3://models/chat"}},
+            "storage": {"pvc": {"claimName": "x", "storageClassName": "y"}},
+        },
+    ),
+    "configMap or secret": (
+        "spec.model",
+        {"source": {"s3": {"uri": "s3://models/chat", "caBundleRef": {}}}, "storage": {"ephemeral": {}}},
+    ),
+    "cannot be joined": (
+        "spec",
+        {
+            "model": {"source": {"path": "x"}},
+            "engine": {"tensorParallelSize": 2},
+            "resources": {"limits": {"nvidia.com/mig-1g.10gb": 2}},
+        },
+    ),
     "an alias is the same": ("spec.model", {"name": "gpt", "aliases": ["gpt"], "source": {"path": "x"}}),
     "maxNumBatchedTokens is below": ("spec.engine", {"maxNumSeqs": 64, "maxNumBatchedTokens": 63}),
 }
