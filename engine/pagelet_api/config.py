@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
 
@@ -113,3 +113,55 @@ class GatewayConfig(_ConfigFile):
     """How long one request may take, waiting included."""
     drain_timeout_s: Positive = 120
     """How long requests in flight may go on after SIGTERM."""
+
+
+class S3FetchConfig(_ConfigFile):
+    """Objects under a prefix of a bucket; the meaning is that of `spec.model.source.s3`."""
+
+    uri: Annotated[str, Field(pattern=r"^s3://[^/]+(/.*)?$")]
+    """Such as s3://models/mistral-7b-support."""
+    endpoint: str = ""
+    """Of the S3 service; empty: AWS."""
+    region: str = ""
+    """Empty: us-east-1."""
+    path_style: bool = True
+    """true: the bucket is in the path; false: in the host's name."""
+    signed: bool = False
+    """Requests are signed: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are among the credentials' files."""
+    has_ca_bundle: bool = False
+    """The endpoint's own authority is to be trusted: ca.crt is among the credentials' files."""
+
+
+class HuggingFaceFetchConfig(_ConfigFile):
+    """A repository of a hub; the meaning is that of `spec.model.source.huggingFace`."""
+
+    repo: Annotated[str, Field(min_length=1)]
+    """Such as mistralai/Mistral-7B-Instruct-v0.3."""
+    revision: Annotated[str, Field(min_length=1)] = "main"
+    """Branch, tag or commit."""
+    endpoint: str = ""
+    """Of the hub; empty: https://huggingface.co."""
+    has_token: bool = False
+    """The repository is not public: `token` is among the credentials' files."""
+
+
+class PvcFetchConfig(_ConfigFile):
+    """A folder that is mounted already; where, is an argument."""
+
+
+class FetcherConfig(_ConfigFile):
+    """Where the model Job fetches from: exactly one of the fields. Keys and tokens are files beside it, never in it."""
+
+    s3: S3FetchConfig | None = None
+    """Objects under a prefix of an S3 bucket."""
+    hugging_face: HuggingFaceFetchConfig | None = None
+    """A repository of a Hugging Face hub."""
+    pvc: PvcFetchConfig | None = None
+    """A folder that is mounted already."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            raise ValueError(f"wanted exactly one of s3, huggingFace and pvc, found {', '.join(named) or 'none'}")
+        return self
