@@ -3,17 +3,18 @@
 Pure arithmetic over `sizes`. `pagelet plan` prints it, and the operator's status.capacity states it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pagelet_api import sizes
 from pagelet_api.sizes import KvGroup, ModelShape
 
-GPU_UTILIZATION_PERCENT = 90
-"""Share of a GPU's memory that an engine takes; the rest is the driver's, the context's and the allocator's."""
+FEWEST_BLOCKS = 4
+"""Of each group: an engine with fewer does not start."""
 
 
 class DoesNotFitError(ValueError):
-    """The model and one sample are larger than the memory; the message shows the sum."""
+    """The model, or the fewest blocks, are larger than the memory; the message shows the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +68,13 @@ def plan_pool(
 ) -> MemoryPlan:
     """Plan with a given KV pool: the cpu device, where spec.engine.kvCacheMemory says it.
 
-    Raises DoesNotFitError when the pool holds no block, ModelConfigError when `max_model_len` is beyond the model's.
+    Raises DoesNotFitError when the pool holds too few blocks, ModelConfigError when `max_model_len` is beyond the
+    model's.
     """
     dtype = sizes.resolve_dtype(dtype, shape)
     groups = sizes.kv_groups(shape)
-    num_blocks = sizes.num_blocks(pool_bytes, groups, block_size, dtype)
-    page_bytes = tuple(sizes.page_bytes(group, block_size, dtype) for group in groups)
-    if not num_blocks:
-        raise DoesNotFitError(
-            f"the KV cache holds no block: one of {block_size} tokens takes {_mib(sum(page_bytes))}, "
-            f"the cache has {_mib(pool_bytes)}; give it more memory"
-        )
-    if max_model_len > shape.max_position:
-        raise sizes.ModelConfigError(
-            f"maxModelLen: wanted {max_model_len} tokens, the model was made for {shape.max_position}; lower it"
-        )
-    wanted = max_model_len or shape.max_position
+    num_blocks = pool_blocks(pool_bytes, groups, block_size, dtype)
+    wanted = resolve_max_model_len(max_model_len, shape)
     fits = all(group.blocks_for(wanted, block_size) <= num_blocks for group in groups)
     return MemoryPlan(
         dtype=dtype,
@@ -92,7 +84,7 @@ def plan_pool(
         weight_bytes=sizes.weight_bytes(shape, dtype),
         activation_bytes=activation_bytes(shape, dtype, max_num_batched_tokens, max_num_seqs),
         kv_bytes_per_token=sizes.kv_bytes_per_token(groups, dtype),
-        page_bytes=page_bytes,
+        page_bytes=tuple(sizes.page_bytes(group, block_size, dtype) for group in groups),
         pool_bytes=pool_bytes,
         num_blocks=num_blocks,
         max_model_len=wanted if fits else num_blocks * block_size,
@@ -104,29 +96,36 @@ def plan_gpu(
     shape: ModelShape,
     *,
     memory_bytes: int,
-    utilization_percent: int = GPU_UTILIZATION_PERCENT,
+    utilization_percent: int,
+    tensor_parallel_size: int = 1,
     dtype: str = "auto",
     block_size: int = 16,
     max_model_len: int = 0,
     max_num_batched_tokens: int = 2048,
     max_num_seqs: int = 256,
 ) -> MemoryPlan:
-    """Plan for one GPU: the pool is what weights and the largest step leave of the share an engine takes.
+    """Plan for GPUs of `memory_bytes` each: the pool is what weights and the largest step leave of the share taken.
 
-    Raises DoesNotFitError, with the sum, when they leave nothing.
+    Several GPUs split weights and KV heads; every one of them computes its own largest step, and KV heads that are
+    fewer than the GPUs are held more than once.
+
+    Raises DoesNotFitError, with the sum, when they leave too little, and ModelConfigError as plan_pool does.
     """
     resolved = sizes.resolve_dtype(dtype, shape)
-    usable = memory_bytes * utilization_percent // 100
+    share = memory_bytes * utilization_percent // 100
+    usable = tensor_parallel_size * share
     weights = sizes.weight_bytes(shape, resolved)
-    activations = activation_bytes(shape, resolved, max_num_batched_tokens, max_num_seqs)
+    activations = tensor_parallel_size * activation_bytes(shape, resolved, max_num_batched_tokens, max_num_seqs)
     if usable <= weights + activations:
+        times = f"{tensor_parallel_size} × " if tensor_parallel_size > 1 else ""
         raise DoesNotFitError(
             f"weights {_mib(weights)} + largest step {_mib(activations)} = {_mib(weights + activations)}, but "
-            f"{utilization_percent} % of {_mib(memory_bytes)} is {_mib(usable)}; take a larger device, or a dtype of "
-            "fewer bytes"
+            f"{times}{utilization_percent} % of {_mib(memory_bytes)} is {_mib(usable)}; take a larger device, or a "
+            "dtype of fewer bytes"
         )
-    return plan_pool(
-        shape,
+    held = replace(shape, num_kv_heads=max(shape.num_kv_heads, tensor_parallel_size))
+    plan = plan_pool(
+        held,
         pool_bytes=usable - weights - activations,
         dtype=resolved,
         block_size=block_size,
@@ -134,6 +133,37 @@ def plan_gpu(
         max_num_batched_tokens=max_num_batched_tokens,
         max_num_seqs=max_num_seqs,
     )
+    parameters = sizes.parameter_count(shape)
+    return replace(plan, parameters=parameters, weight_bytes=weights, activation_bytes=activations)
+
+
+def resolve_max_model_len(wanted: int, shape: ModelShape) -> int:
+    """Tokens of one sample that `wanted` means for this model: 0 is as many as it was made for.
+
+    Raises ModelConfigError for more.
+    """
+    if wanted > shape.max_position:
+        raise sizes.ModelConfigError(
+            f"maxModelLen: wanted {wanted} tokens, the model was made for {shape.max_position}; lower it"
+        )
+    return wanted or shape.max_position
+
+
+def pool_blocks(pool_bytes: int, groups: Sequence[KvGroup], block_size: int, dtype: str) -> int:
+    """Blocks of each group that a pool holds. Raises DoesNotFitError, with the sum, when they are too few to serve."""
+    found = sizes.num_blocks(pool_bytes, groups, block_size, dtype)
+    if found < FEWEST_BLOCKS:
+        block = sum(sizes.page_bytes(group, block_size, dtype) for group in groups)
+        terms = " + ".join(
+            f"{len(g.layers)} layers × 2 (K, V) × {g.num_kv_heads} heads × {g.head_dim} × {block_size} tokens"
+            f" × {sizes.dtype_bytes(dtype)} B"
+            for g in groups
+        )
+        raise DoesNotFitError(
+            f"a KV cache of {pool_bytes} bytes holds {found} blocks of {block} bytes ({terms}); "
+            f"wanted at least {FEWEST_BLOCKS} blocks: give it {FEWEST_BLOCKS * block} bytes or more"
+        )
+    return found
 
 
 def activation_bytes(shape: ModelShape, dtype: str, max_num_batched_tokens: int, max_num_seqs: int) -> int:

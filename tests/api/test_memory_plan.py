@@ -46,12 +46,34 @@ def test_a_model_larger_than_the_gpu_is_refused_with_the_sum():
     with pytest.raises(
         DoesNotFitError, match=r"weights 15,317 MiB \+ largest step .* 90 % of 15,360 MiB is 13,824 MiB"
     ):
-        plan_gpu(SHAPE, memory_bytes=15360 * 2**20)
+        plan_gpu(SHAPE, memory_bytes=15360 * 2**20, utilization_percent=90)
 
 
-def test_a_pool_too_small_for_one_block_is_refused_with_the_numbers():
-    with pytest.raises(DoesNotFitError, match="one of 16 tokens takes 2 MiB, the cache has 1 MiB"):
-        plan_pool(SHAPE, pool_bytes=2**20)
+@pytest.mark.parametrize("blocks", range(4))
+def test_a_pool_with_fewer_blocks_than_an_engine_starts_with_is_refused_with_the_sum(blocks):
+    with pytest.raises(
+        DoesNotFitError,
+        match=rf"holds {blocks} blocks of 2097152 bytes \(32 layers × 2 .*\); .* give it 8388608 bytes or more",
+    ):
+        plan_pool(SHAPE, pool_bytes=2**20 + blocks * 2**21)
+    assert plan_pool(SHAPE, pool_bytes=4 * 2**21).num_blocks == 4
+
+
+def test_two_gpus_hold_what_one_does_not_and_split_it():
+    one = plan_gpu(SHAPE, memory_bytes=40 * GIB, utilization_percent=90)
+    two = plan_gpu(SHAPE, memory_bytes=20 * GIB, utilization_percent=90, tensor_parallel_size=2)
+    assert two.weight_bytes == one.weight_bytes
+    assert two.activation_bytes == 2 * one.activation_bytes
+    assert two.kv_bytes_per_token == one.kv_bytes_per_token
+    assert two.total_bytes <= 2 * (20 * GIB * 90 // 100)
+
+
+def test_kv_heads_fewer_than_the_gpus_are_held_more_than_once():
+    one, sixteen = (
+        plan_gpu(SHAPE, memory_bytes=40 * GIB, utilization_percent=90, tensor_parallel_size=n) for n in (1, 16)
+    )
+    assert sixteen.kv_bytes_per_token == 2 * one.kv_bytes_per_token
+    assert sixteen.parameters == one.parameters
 
 
 def test_samples_are_no_longer_than_the_pool():

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import Device, EngineConfig
+from pagelet_api.memory_plan import DoesNotFitError, pool_blocks, resolve_max_model_len
 from pagelet_api.model_folder import ModelFolderError, read_object, verify
 from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
 
@@ -18,7 +19,6 @@ from pagelet_engine.weights.loading import load_weights
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.model_facts import ModelError, ModelFacts, begin_token, end_tokens
 
-_FEWEST_BLOCKS = 4
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -41,7 +41,7 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
         verification = pool.submit(verify, model_dir, config.digest)
         try:
             return _load(model_dir, config, verification)
-        except (ModelFolderError, ModelConfigError, WeightsError) as error:
+        except (ModelFolderError, ModelConfigError, DoesNotFitError, WeightsError) as error:
             # Files that are not what they should be explain what went wrong in reading them.
             cause = verification.exception() or error
             raise ModelError(str(cause)) from cause
@@ -50,15 +50,11 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
 def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedModel:
     raw = read_object(model_dir / "config.json")
     shape = ModelShape.from_config(raw)
-    max_model_len = config.max_model_len or shape.max_position
-    if max_model_len > shape.max_position:
-        raise ModelError(
-            f"maxModelLen {max_model_len} is beyond the model's {shape.max_position} positions; lower or omit it"
-        )
+    max_model_len = resolve_max_model_len(config.max_model_len, shape)
     device = _device(config.device)
     dtype = sizes.resolve_dtype(config.dtype.value, shape)
     groups = sizes.kv_groups(shape)
-    num_blocks = _num_blocks(config, groups, dtype)
+    num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
 
     model = build_model(shape, raw, Plain(_DTYPES[dtype], device))
     load_weights(Checkpoint(model_dir), model.load(), model.ignored)
@@ -77,23 +73,6 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
     return LoadedModel(model, _pool(config, groups, num_blocks, _DTYPES[dtype], device), num_blocks, facts)
-
-
-def _num_blocks(config: EngineConfig, groups: tuple[KvGroup, ...], dtype: str) -> int:
-    """Blocks of each group that the pool holds. Raises ModelError, with the sum, when they are too few to serve."""
-    found = sizes.num_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
-    if found < _FEWEST_BLOCKS:
-        pages = [sizes.page_bytes(group, config.block_size, dtype) for group in groups]
-        terms = " + ".join(
-            f"{len(g.layers)} layers × 2 (K, V) × {g.num_kv_heads} heads × {g.head_dim} × {config.block_size} tokens"
-            f" × {sizes.dtype_bytes(dtype)} B"
-            for g in groups
-        )
-        raise ModelError(
-            f"kvCacheMemory of {config.kv_cache_bytes} bytes holds {found} blocks of {sum(pages)} bytes ({terms}); "
-            f"wanted at least {_FEWEST_BLOCKS} blocks: set {_FEWEST_BLOCKS * sum(pages)} bytes or more"
-        )
-    return found
 
 
 def _pool(

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from pagelet_api.gpus import UnknownGpuError, gpu_memory_bytes
-from pagelet_api.memory_plan import GPU_UTILIZATION_PERCENT, DoesNotFitError, MemoryPlan, plan_gpu
+from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan, plan_gpu
 from pagelet_api.quantities import QuantityError, parse_bytes
 from pagelet_api.sizes import ModelConfigError, ModelShape
 from pagelet_api.v1alpha1 import InferenceService
@@ -55,6 +55,8 @@ def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory:
         result = plan_gpu(
             shape,
             memory_bytes=memory_bytes,
+            utilization_percent=engine.gpu_memory_utilization_percent,
+            tensor_parallel_size=engine.tensor_parallel_size,
             dtype=engine.dtype,
             block_size=engine.block_size,
             max_model_len=engine.max_model_len,
@@ -63,7 +65,9 @@ def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory:
         )
     except (QuantityError, UnknownGpuError, DoesNotFitError, ModelConfigError) as error:
         raise CommandError(str(error)) from error
-    return f"{device} ({size(memory_bytes)}, of which {GPU_UTILIZATION_PERCENT} % are used)", result
+    times = f"{engine.tensor_parallel_size} × " if engine.tensor_parallel_size > 1 else ""
+    percent = engine.gpu_memory_utilization_percent
+    return f"{times}{device} ({size(memory_bytes)}, of which {percent} % are used)", result
 
 
 def _table(

@@ -59,13 +59,13 @@ def test_end_tokens_are_the_generation_configs_where_it_has_them(folder):
 
 def test_a_shorter_length_may_be_asked_for_and_a_longer_one_not(folder):
     assert load_worker(folder, config(max_model_len=100)).model.max_model_len == 100
-    with pytest.raises(ModelError, match="maxModelLen 257 is beyond the model's 256 positions"):
+    with pytest.raises(ModelError, match="maxModelLen: wanted 257 tokens, the model was made for 256"):
         load_worker(folder, config(max_model_len=257))
 
 
 def test_too_little_memory_is_refused_with_the_sum(folder):
     with pytest.raises(
-        ModelError, match=rf"holds 3 blocks of {PAGE_BYTES} bytes .* set {4 * PAGE_BYTES} bytes or more"
+        ModelError, match=rf"holds 3 blocks of {PAGE_BYTES} bytes .* give it {4 * PAGE_BYTES} bytes or more"
     ):
         load_worker(folder, config(kv_cache_bytes=4 * PAGE_BYTES - 1))
 

@@ -37,6 +37,8 @@ def test_plan_takes_the_accelerator_from_the_file(desk: Desk) -> None:
     gpu = {"limits": {"nvidia.com/gpu": 1}}
     desk.write(resources=gpu, accelerator={"memory": "8Gi"})
     assert json.loads(desk.run("plan", "-f", str(desk.file), "--json").stdout)["totalBytes"] == 2**33 * 90 // 100
+    desk.write(resources=gpu, accelerator={"memory": "8Gi"}, engine={"gpuMemoryUtilizationPercent": 50})
+    assert json.loads(desk.run("plan", "-f", str(desk.file), "--json").stdout)["totalBytes"] == 2**33 * 50 // 100
     desk.write(resources=gpu)
     assert "which GPU? Give --gpu or --memory" in desk.run("plan", "-f", str(desk.file)).stderr
 

@@ -149,11 +149,11 @@ def test_more_memory_than_there_is_is_refused_with_the_sum(desk: Desk) -> None:
     assert "lower spec.engine.kvCacheMemory" in said
 
 
-def test_a_cache_without_room_for_a_block_is_refused(desk: Desk) -> None:
-    desk.write(engine={"kvCacheMemory": "1Ki"})
+def test_a_cache_without_room_for_four_blocks_is_refused(desk: Desk) -> None:
+    desk.write(engine={"kvCacheMemory": "15Ki"})
     code, said = desk.up_to_the_end()
     assert (code, said.count("\n")) == (1, 1)
-    assert "the KV cache holds no block" in said
+    assert "wanted at least 4 blocks" in said
 
 
 @pytest.mark.parametrize(
