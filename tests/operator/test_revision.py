@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from pagelet_api.v1alpha1 import InferenceService, load_inference_service
-from pagelet_operator.revision import HASH_LENGTH, Revision, content_hash, revision_hash
+from pagelet_operator.revision import HASH_LENGTH, Revision, RevisionError, content_hash, revision_hash
 
 from .conftest import document, services
 
@@ -43,6 +43,50 @@ def test_a_field_that_needs_a_restart_makes_a_new_revision(service: InferenceSer
 def test_a_default_that_is_written_out_makes_no_new_revision(service: InferenceService) -> None:
     explicit = load_inference_service(document(engine={"blockSize": 16, "kvCacheMemory": "4Gi"}, restartedAt=""))
     assert revision_hash(explicit.spec) == revision_hash(service.spec)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"engine": {"kvCacheMemory": "8Gi"}}, {"engine": {"kvCacheMemory": "8192Mi"}}),
+        ({"engine": {"kvCacheMemory": "4096Mi"}}, {}),
+        ({"engine": {"drainTimeout": "90s"}}, {"engine": {"drainTimeout": "1m30s"}}),
+        ({"engine": {"drainTimeout": "120s"}}, {}),
+        ({"resources": {"limits": {"nvidia.com/gpu": 1}}}, {"resources": {"limits": {"nvidia.com/gpu": "1"}}}),
+        ({"resources": {"limits": {"cpu": "500m"}}}, {"resources": {"limits": {"cpu": "0.5"}}}),
+        ({"resources": {"requests": {"memory": "1.5Gi"}}}, {"resources": {"requests": {"memory": "1536Mi"}}}),
+        ({"accelerator": {"memory": "40Gi"}}, {"accelerator": {"memory": "40960Mi"}}),
+        (
+            {"podTemplate": {"nodeSelector": {"a": "1", "b": "2"}}},
+            {"podTemplate": {"nodeSelector": {"b": "2", "a": "1"}}},
+        ),
+    ],
+)
+def test_another_spelling_of_the_same_values_makes_no_new_revision(one: dict[str, Any], other: dict[str, Any]) -> None:
+    hashes = {revision_hash(load_inference_service(document(**spec)).spec) for spec in (one, other)}
+    assert len(hashes) == 1
+
+
+def test_how_a_claim_is_made_is_no_business_of_the_engines() -> None:
+    def stored(**claim: Any) -> str:
+        model = {"source": {"huggingFace": {"repo": "org/m"}}, "storage": {"pvc": claim}}
+        return revision_hash(load_inference_service(document(model=model)).spec)
+
+    assert stored(size="50Gi") == stored(size="80Gi", storageClassName="cephfs", retain=False)
+    assert stored(size="50Gi") != stored(claimName="models")
+
+
+def test_a_revision_is_read_back_from_its_config_map_as_it_was() -> None:
+    template = {"metadata": {"annotations": {"pagelet.io/model": "k"}}, "spec": {"containers": [{"name": "engine"}]}}
+    revision = Revision("h", 2, "{}", template, source="{ }", surge_refused=True)
+    assert Revision.read("h", revision.data, replicas=2, surge_refused=True) == revision
+    assert revision.model_key == "k"
+
+
+@pytest.mark.parametrize("data", [{}, {"config.json": "{}"}, {"config.json": "{}", "pod-template.json": "{"}])
+def test_data_that_is_no_revision_says_so(data: dict[str, str]) -> None:
+    with pytest.raises(RevisionError, match=r"revision h: .*(pod-template|config)\.json"):
+        Revision.read("h", data)
 
 
 def test_the_hash_is_the_same_in_every_release(service: InferenceService) -> None:
