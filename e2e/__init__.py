@@ -1,0 +1,1 @@
+"""The tests against a real Kubernetes, and the cluster they run in."""

@@ -1,0 +1,1 @@
+"""Tests against a real kubelet: containers that start, serve, drain and die."""
