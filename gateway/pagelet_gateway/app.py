@@ -36,7 +36,14 @@ def main_app(gateway: Gateway, readiness: Readiness) -> ASGIApp:
             Route("/version", _version),
             *ops.routes(),
         ],
-        middleware=[Middleware(Observer, metrics=gateway.metrics, log_requests=gateway.log_requests)],
+        middleware=[
+            Middleware(
+                Observer,
+                metrics=gateway.metrics,
+                log_requests=gateway.log_requests,
+                leaving=lambda: gateway.stopping,
+            )
+        ],
         exception_handlers={
             OpenAIError: _openai_error,
             HTTPException: _http_error,

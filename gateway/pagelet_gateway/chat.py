@@ -102,7 +102,7 @@ class ChatRoute:
         """Raises OpenAIError."""
         gateway = self._gateway
         body = await gateway.read(request, ChatRequest, CHAT_REFUSED)
-        model = gateway.model(body.model)
+        model = await gateway.model(body.model)
         top_logprobs = (body.top_logprobs or 0) if body.logprobs else None
         sampling = sampling_params(body, model, logprobs=top_logprobs, prompt_logprobs=body.prompt_logprobs)
         prompt = await gateway.prompter.chat(model, body, add_special_tokens=bool(body.add_special_tokens))

@@ -122,7 +122,7 @@ class CompletionRoute:
         """Raises OpenAIError."""
         gateway = self._gateway
         body = await gateway.read(request, CompletionRequest, COMPLETION_REFUSED)
-        model = gateway.model(body.model)
+        model = await gateway.model(body.model)
         n = body.n or 1
         if len(body.prompt) * n > MAX_CHOICES:
             raise invalid(

@@ -6,6 +6,7 @@ Owns one link an engine. Which engine a request goes to is decided in `routing`.
 import asyncio
 import contextlib
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Set
 from concurrent.futures import Executor
 
@@ -14,6 +15,10 @@ from pagelet_gateway.model import Models, ServedModel
 from pagelet_gateway.routing import Candidate, least_loaded
 
 Resolve = Callable[[], Awaitable[frozenset[str] | None]]
+
+HOLD_S = 10.0
+"""Requests wait this long after the last engine has gone for another: longer than a new one takes to be found, which is
+the name server's caching (5 s in a cluster) and our asking (2 s). Later they are refused at once."""
 
 
 class Engines:
@@ -25,6 +30,7 @@ class Engines:
         gateway: str,
         resolve_interval_s: float,
         timing: LinkTiming | None = None,
+        hold_s: float = HOLD_S,
     ) -> None:
         self._resolve = resolve
         self._models = Models(executor)
@@ -35,6 +41,10 @@ class Engines:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._turns = itertools.count(1)
         self._changed = asyncio.Event()
+        self._hold_s = hold_s
+        self._had_one = False
+        self._gone_s = -math.inf
+        """When the last engine that took requests went."""
 
     async def run(self) -> None:
         """Find engines and stay connected to them, until cancelled."""
@@ -67,6 +77,21 @@ class Engines:
     async def changed(self) -> None:
         """Wait until an engine has come or gone."""
         await self._changed.wait()
+
+    async def wait(self) -> bool:
+        """Wait for an engine that takes requests while the last one has only just gone. False: there is none."""
+        loop = asyncio.get_running_loop()
+        while not self._has_one():
+            left_s = self._gone_s + self._hold_s - loop.time()
+            if left_s <= 0:
+                return False
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self.changed()
+        return True
+
+    def _has_one(self) -> bool:
+        return any(link.usable for link in self._links.values())
 
     def _choose(self, suits: Callable[[EngineLink], bool], tried: Set[str] = frozenset()) -> EngineLink | None:
         address = least_loaded(
@@ -108,5 +133,9 @@ class Engines:
             self._notify()
 
     def _notify(self) -> None:
+        has_one = self._has_one()
+        if self._had_one and not has_one:
+            self._gone_s = asyncio.get_running_loop().time()
+        self._had_one = has_one
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()

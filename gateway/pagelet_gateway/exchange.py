@@ -96,6 +96,7 @@ class Exchange:
             lambda tried: gateway.engines.pick(digest, tried),
             requests,
             timeout_s=gateway.config.request_timeout_s,
+            wait=gateway.engines.wait,
             max_backlog=gateway.max_backlog,
             overflowed=self._cut,
         )

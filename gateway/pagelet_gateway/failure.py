@@ -21,6 +21,11 @@ class EngineFailure:
     retry_after_ms: int = 0
 
     @property
+    def may_be_its_own_fault(self) -> bool:
+        """The engine went away: a few requests in the world take every engine along that computes them."""
+        return self.code is grpc.StatusCode.UNAVAILABLE
+
+    @property
     def may_succeed_elsewhere(self) -> bool:
         return self.code in _ELSEWHERE
 

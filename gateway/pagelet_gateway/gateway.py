@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pagelet_api.config import GatewayConfig
-from pagelet_api.openai.errors import OpenAIError, model_not_found, unavailable
+from pagelet_api.openai.errors import OpenAIError, model_not_found
 from pagelet_api.openai.fates import Refusal
 from pagelet_api.openai.parsing import parse_body, parse_json
 from pydantic import BaseModel
@@ -34,7 +34,8 @@ class Gateway:
     max_backlog: int = MAX_BACKLOG_UPDATES
     log_requests: bool = False
     stopping: bool = False
-    """SIGTERM has come: not ready any more, and what runs is being finished."""
+    """SIGTERM has come: not ready any more, what comes all the same is answered, and every answer closes its
+    connection."""
     in_flight: set[Generation] = field(default_factory=set)
     started_unix_s: int = field(default_factory=lambda: int(time.time()))
     prompter: Prompter = field(init=False)
@@ -48,12 +49,11 @@ class Gateway:
         """The model's names, the first its own."""
         return (self.config.model_name, *self.config.aliases)
 
-    def model(self, name: str | None) -> ServedModel:
-        """The model of that name, as an engine holds it now. Raises OpenAIError 404 or 503."""
+    async def model(self, name: str | None) -> ServedModel:
+        """The model of that name, as an engine holds it now, or soon. Raises OpenAIError 404 or 503."""
         if name is not None and name not in self.names:
             raise model_not_found(name)
-        if self.stopping:
-            raise unavailable("This gateway is stopping. Send the request again.", 1, code="gateway_stopping")
+        await self.engines.wait()
         model = self.engines.model
         if model is None:
             raise no_engine()

@@ -1,17 +1,20 @@
 """All engine requests of one HTTP request: submitted together, retried before their first token, aborted together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import grpc
 from pagelet_api import inference_pb2 as pb
-from pagelet_api.openai.errors import OpenAIError, timed_out, unavailable
+from pagelet_api.openai.errors import OpenAIError, timed_out
 
-from pagelet_gateway.failure import RETRY_AFTER_S, EngineFailure
+from pagelet_gateway.failure import EngineFailure
 from pagelet_gateway.inbox import Inbox
 
 MAX_ATTEMPTS = 3
+MAX_LOSSES = 2
+"""Engines that may go away under one request before it is suspected of it."""
 MAX_BACKLOG_UPDATES = 1024
 """A client that lags this many steps behind is cut."""
 _GRACE_S = 2.0  # the engine enforces the deadline; ours is for an engine that does not
@@ -27,10 +30,18 @@ class Link(Protocol):
 
 
 Pick = Callable[[set[str]], Link | None]
+Wait = Callable[[], Awaitable[bool]]
+
+
+_NO_ENGINE = EngineFailure(grpc.StatusCode.UNAVAILABLE, "No engine is ready to take requests. Try again shortly.")
 
 
 def no_engine() -> OpenAIError:
-    return unavailable("No engine is ready to take requests. Try again shortly.", RETRY_AFTER_S)
+    return _NO_ENGINE.as_error()
+
+
+async def _no_waiting() -> bool:
+    return False
 
 
 @dataclass(slots=True)
@@ -38,8 +49,13 @@ class _Attempt:
     request: pb.GenerateRequest
     link: Link | None = None
     tried: set[str] = field(default_factory=set)
+    submitted: int = 0
+    losses: int = 0
     begun: bool = False
     ended: bool = False
+    given_up: bool = False
+    waiting: asyncio.Task[None] | None = None
+    """For an engine to come."""
 
 
 class Generation:
@@ -51,11 +67,15 @@ class Generation:
         requests: Sequence[pb.GenerateRequest],
         *,
         timeout_s: float,
+        wait: Wait = _no_waiting,
         max_backlog: int = MAX_BACKLOG_UPDATES,
         overflowed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`pick` names an engine not yet tried; `overflowed` is called when the taker lags beyond `max_backlog`."""
+        """`pick` names an engine not yet tried. `wait` returns when there is an engine, or False when waiting is of no
+        use. `overflowed` is called when the taker lags beyond `max_backlog`.
+        """
         self._pick = pick
+        self._wait = wait
         self._attempts = [_Attempt(request) for request in requests]
         self._inbox = Inbox(max_backlog, self._overflow)
         self._overflowed = overflowed
@@ -64,13 +84,13 @@ class Generation:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Submit all. Raises OpenAIError 503 when no engine takes them."""
+        """Submit all; when no engine takes them, `take` says so."""
         loop = asyncio.get_running_loop()
         self._deadline_s = loop.time() + self._timeout_s
         self._timer = loop.call_later(self._timeout_s + _GRACE_S, self.end, _too_late(self._timeout_s))
         for key, attempt in enumerate(self._attempts):
             if not self._submit(key, attempt):
-                raise no_engine()
+                attempt.waiting = asyncio.create_task(self._submit_later(key, attempt, _NO_ENGINE))
 
     async def take(self) -> list[tuple[int, pb.RequestUpdate]]:
         """The updates since the last call, at least one, each with the number of its request. Raises OpenAIError."""
@@ -108,7 +128,9 @@ class Generation:
         """Abort whatever still runs."""
         if self._timer is not None:
             self._timer.cancel()
-        for key in range(len(self._attempts)):
+        for key, attempt in enumerate(self._attempts):
+            if attempt.waiting is not None:
+                attempt.waiting.cancel()
             self.abort(key)
 
     def _overflow(self) -> None:
@@ -123,15 +145,30 @@ class Generation:
         attempt.request.deadline_ms = max(1, int(left_s * 1000))
         attempt.link = link
         attempt.tried.add(link.address)
+        attempt.submitted += 1
         link.submit(attempt.request, self._inbox, key)
         return True
 
     def _failed(self, key: int, attempt: _Attempt, failure: EngineFailure) -> None:
         attempt.link = None
-        again = not attempt.begun and failure.may_succeed_elsewhere and len(attempt.tried) < MAX_ATTEMPTS
-        if again and self._submit(key, attempt):
+        attempt.losses += failure.may_be_its_own_fault
+        worth_it = failure.may_succeed_elsewhere and attempt.submitted < MAX_ATTEMPTS and attempt.losses < MAX_LOSSES
+        if attempt.begun or attempt.given_up or not worth_it:
+            raise failure.as_error()
+        if self._submit(key, attempt):
             return
-        raise failure.as_error()
+        if self._pick(set()) is not None:  # there are engines, and all have been asked
+            raise failure.as_error()
+        attempt.waiting = asyncio.create_task(self._submit_later(key, attempt, failure))
+
+    async def _submit_later(self, key: int, attempt: _Attempt, failure: EngineFailure) -> None:
+        """To the next engine that comes, be it one that was tried and has come back; else the request has failed."""
+        if await self._wait():
+            attempt.tried.clear()
+            if self._submit(key, attempt):
+                return
+        attempt.given_up = True
+        self._inbox.push(key, failure)
 
 
 def _too_late(timeout_s: float) -> OpenAIError:

@@ -38,7 +38,8 @@ class LinkTiming:
     rpc_s: float = 5.0
     tokenizer_s: float = 60.0
     silence_s: float = 10.0
-    """After this long without a frame the engine is asked for its load, and dropped when it does not answer."""
+    """After this long without a frame the engine is asked for its load, and dropped when it does not answer in rpc_s:
+    one that vanishes without a word, with its machine, is given up after the sum of both."""
     backoff_first_s: float = 0.2
     backoff_most_s: float = 3.0
 
@@ -166,11 +167,13 @@ class EngineLink:
         """A peer that vanished without a word sends no error: ask when it is silent. Raises when it stays so."""
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._timing.silence_s)
-            if loop.time() - self._last_frame_s < self._timing.silence_s:
+            left_s = self._last_frame_s + self._timing.silence_s - loop.time()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
                 continue
             self.load = await stub.GetLoad(pb.GetLoadRequest(), timeout=self._timing.rpc_s)
             self._mine_at_load = len(self._requests)
+            self._last_frame_s = loop.time()
 
     def _close(self) -> bool:
         was_open, self._open, self._draining = self._open, False, False

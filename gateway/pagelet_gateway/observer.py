@@ -1,8 +1,9 @@
-"""Gives every request an id, counts it by route and status, and logs it where that is wanted."""
+"""Gives every request an id, counts it by route and status, logs it where that is wanted, and tells clients to go."""
 
 import logging
 import time
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,12 +26,14 @@ def request_id(scope: Scope) -> str:
 
 
 class Observer:
-    """ASGI middleware."""
+    """ASGI middleware. While `leaving`, every answer closes its connection: the client's next request then finds
+    another gateway."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, log_requests: bool) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, log_requests: bool, leaving: Callable[[], bool]) -> None:
         self._app = app
         self._metrics = metrics
         self._log_requests = log_requests
+        self._leaving = leaving
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -44,7 +47,10 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = id
+                if self._leaving():
+                    headers["connection"] = "close"
             await send(message)
 
         try:

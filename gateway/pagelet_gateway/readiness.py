@@ -1,4 +1,8 @@
-"""Whether this gateway can answer: it has an engine, the tokenizer, and one request went through end to end."""
+"""Whether this gateway may be sent requests: from when one of its own has gone through end to end, until it stops.
+
+Proven first, because a new gateway that reaches no engine must not replace those that do. Ready from then on, engines
+or none: a Service without a ready gateway refuses connections, where a gateway says why, and when to try again.
+"""
 
 import asyncio
 import logging
@@ -27,11 +31,11 @@ class Readiness:
         """What it waits for; None when it is ready."""
         if self._gateway.stopping:
             return "stopping: streams in flight are being finished"
+        if self._proven:
+            return None
         if self._gateway.engines.model is None:
             return f"no engine of {self._gateway.config.engine_host}:{self._gateway.config.engine_port} is connected"
-        if not self._proven:
-            return self._failure or "the first request of its own is not answered yet"
-        return None
+        return self._failure or "the first request of its own is not answered yet"
 
     async def run(self) -> None:
         """Send one request as soon as there is an engine, again until one is answered."""

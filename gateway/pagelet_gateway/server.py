@@ -20,7 +20,12 @@ _log = logging.getLogger(__name__)
 _STALLED_CLIENT_MS = 60_000
 _KEEP_ALIVE_S = 75
 _LAST_WORDS_S = 2
+_POLL_S = 0.02
 _TICK_S = 1.0
+
+LINGER_S = 2.0
+"""While clients still have connections open at SIGTERM, requests on them are answered for this long, each answer
+closing its connection. One that is closed while a request is on its way is a failed request for somebody."""
 
 
 class ListenError(Exception):
@@ -59,6 +64,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._leaving = asyncio.Event()
 
+    async def let_go(self, limit_s: float) -> None:
+        """Wait until no client has a connection any more, or time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while self.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody)
+                    await asyncio.sleep(_POLL_S)
+
     def leave(self) -> None:
         """Stop listening, finish what is in flight, end."""
         self.should_exit = True
@@ -92,8 +104,8 @@ def _server(app: ASGIApp, drain_s: int) -> _Server:
     )
 
 
-async def serve(gateway: Gateway, listeners: Listeners, stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then finish what is in flight, at most drain_timeout_s, and return.
+async def serve(gateway: Gateway, listeners: Listeners, stop: asyncio.Event, linger_s: float = LINGER_S) -> None:
+    """Serve until `stop` is set, then let clients go, finish what is in flight, at most drain_timeout_s, and return.
 
     Raises what ended a part that should have gone on.
     """
@@ -112,10 +124,11 @@ async def serve(gateway: Gateway, listeners: Listeners, stop: asyncio.Event) -> 
         gateway.stopping = True
         if gateway.in_flight:
             _log.info("stopping: %d answers in flight have %d s to finish", len(gateway.in_flight), drain_s)
-        main.leave()
         last_words = asyncio.get_running_loop().call_later(
             drain_s, gateway.end_all, unavailable("The gateway stops. Send the request again.", 1, "gateway_stopping")
         )
+        await main.let_go(min(linger_s, drain_s))
+        main.leave()
         await main_task
         last_words.cancel()
         ops.leave()

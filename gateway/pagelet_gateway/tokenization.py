@@ -25,11 +25,11 @@ class TokenizationRoutes:
         body: TokenizeRequest | TokenizeChatRequest
         if "messages" in data:
             body = gateway.parse(data, TokenizeChatRequest, TOKENIZE_REFUSED)
-            model = gateway.model(body.model)
+            model = await gateway.model(body.model)
             prompt = await gateway.prompter.chat(model, body, add_special_tokens=bool(body.add_special_tokens))
         else:
             body = gateway.parse(data, TokenizeRequest, TOKENIZE_REFUSED)
-            model = gateway.model(body.model)
+            model = await gateway.model(body.model)
             add_special_tokens = body.add_special_tokens is not False
             prompt = await gateway.prompter.text(model, body.prompt, add_special_tokens=add_special_tokens)
         names = [model.tokenizer.token_name(token) for token in prompt.tokens] if body.return_token_strs else None
@@ -44,7 +44,7 @@ class TokenizationRoutes:
     async def detokenize(self, request: Request) -> JSONResponse:
         """Raises OpenAIError."""
         body = await self._gateway.read(request, DetokenizeRequest, {})
-        model = self._gateway.model(body.model)
+        model = await self._gateway.model(body.model)
         if body.tokens and max(body.tokens) >= model.info.vocab_size:
             last = model.info.vocab_size - 1
             raise invalid(f"tokens: this model's token ids end at {last}, found {max(body.tokens)}.", "tokens")

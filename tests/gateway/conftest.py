@@ -105,7 +105,9 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
     """Opens a gateway with `engines` fake engines; keyword arguments go to the gateway or its configuration."""
 
     @contextlib.asynccontextmanager
-    async def opened(engines: int = 1, *, max_backlog: int = 1024, **config: Any) -> AsyncIterator[Site]:
+    async def opened(
+        engines: int = 1, *, max_backlog: int = 1024, hold_s: float = 0.0, linger_s: float = 0.0, **config: Any
+    ) -> AsyncIterator[Site]:
         end = tokenizer.token_to_id("<|im_end|>")
         answer = [*tokenizer.encode(ANSWER).ids, end]
         fakes = [FakeEngine(model_files(tokenizer), model_info(tokenizer), lambda *_: answer) for _ in range(engines)]
@@ -120,17 +122,17 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
         url, ops_url = (f"http://127.0.0.1:{listener.getsockname()[1]}" for listener in (listeners.http, listeners.ops))
         config = {"drain_timeout_s": 10, **config}
         settings = GatewayConfig(model_name=MODEL, aliases=("also/known-as",), engine_host="engines", **config)
-        timing = LinkTiming(rpc_s=5, silence_s=0.5, backoff_first_s=0.02, backoff_most_s=0.05)
+        timing = LinkTiming(rpc_s=1, silence_s=0.5, backoff_first_s=0.02, backoff_most_s=0.05)
         with ThreadPoolExecutor(2) as executor:
             gateway = Gateway(
                 settings,
-                Engines(resolve, executor, gateway="test", resolve_interval_s=0.02, timing=timing),
+                Engines(resolve, executor, gateway="test", resolve_interval_s=0.02, timing=timing, hold_s=hold_s),
                 Metrics(MODEL),
                 executor,
                 max_backlog=max_backlog,
             )
             stop = asyncio.Event()
-            served = asyncio.create_task(serve(gateway, listeners, stop))
+            served = asyncio.create_task(serve(gateway, listeners, stop, linger_s))
             limits = httpx.Limits(max_connections=None)
             async with (
                 httpx.AsyncClient(timeout=30, limits=limits) as http,
