@@ -113,8 +113,9 @@ class Cluster:
             self.wait(f"ServiceAccount {name}/default", account, timeout_s=30)
             yield name
         finally:
-            # The rest goes by itself, and takes the namespace's controller 5 s and more.
+            # The namespace's controller begins after 5 s; nobody needs to wait for what is not a pod.
             self.delete("namespace", name, wait=False)
+            self.kubectl("delete", "pods", "--all", "-n", name, "--wait=false")
             self.wait(f"the pods of {name} to go", lambda: not self.list("pods", name), timeout_s=90, namespace=name)
 
     def api_client(self) -> "ApiClient":

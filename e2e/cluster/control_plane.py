@@ -87,6 +87,7 @@ def _controller_manager(layout: Layout) -> Program:
             f"--cert-dir={keys}",
             f"--root-ca-file={keys}/ca.crt",
             f"--service-account-private-key-file={keys}/service-accounts.key",
+            f"--flex-volume-plugin-dir={layout.folder}/volume-plugins",  # else it makes one under /usr
             "--use-service-account-credentials=true",
             "--leader-elect=false",
             *_FAST_CLIENT,

@@ -17,12 +17,13 @@ from pathlib import Path
 from . import buildah, dns, node
 from .buildah import Archive
 from .layout import BINARIES, IMAGES, ROOT
-from .remains import unmount_below
+from .remains import remove_empty, unmount_below
 
 BASE = "localhost/pagelet-e2e-base:bookworm"
 VERSION = "0.1.0"
 
 _BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
+_TRACES = (Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb"), Path("/etc/cni/net.d/cni.lock"))
 _PROSE = ("doc", "man", "locale")
 _NOT_IN_BASE = ("var/cache/apt/*", "var/lib/apt/lists/*", "var/log/*", *(f"usr/share/{kind}/*" for kind in _PROSE))
 _NOT_SOURCES = ("__pycache__", ".pyc", ".so", ".egg-info")
@@ -86,14 +87,21 @@ def _cached(reference: str, inputs: str, make: Callable[[], None]) -> Archive:
 
 @contextmanager
 def _storage() -> Iterator[None]:
-    """buildah's storage for one process at a time; what it leaves mounted would keep `make clean` from its work."""
+    """buildah's storage for one process at a time, and buildah's traces elsewhere removed.
+
+    A folder which it leaves mounted would keep `make clean` from its work.
+    """
     IMAGES.mkdir(parents=True, exist_ok=True)
+    traces = [path for path in _TRACES if not path.exists()]
     with (IMAGES / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             yield
         finally:
             unmount_below(IMAGES)
+            for path in traces:
+                path.unlink(missing_ok=True)
+                remove_empty(path.parents[1])
 
 
 def _hash(paths: Sequence[Path], *words: str) -> str:

@@ -97,8 +97,8 @@ class Machine:
 
     def _remove(self) -> None:
         for name in reversed(self.programs.names()):
-            # The kubelet's side ends as it wishes; the state of the others is thrown away.
-            self.programs.stop(name, grace_s=5 if self.layout.has_kubelet else 0)
+            # The node's programs end as they wish; the state of the others is thrown away.
+            self.programs.stop(name, grace_s=5 if name in ("kubelet", "containerd", "kube-proxy") else 0)
         if self.layout.has_kubelet and self.layout.folder.exists() and os.geteuid() == 0:
             remains.remove(self.layout)
         for path in self.layout.folder.glob("*"):
@@ -179,7 +179,8 @@ class Machine:
 
     def remove_nodes(self, names: Sequence[str]) -> None:
         if names:
-            self.cluster.kubectl("delete", "node", "--ignore-not-found", *names)
+            # By a selector, because kubectl takes 0.2 s for each that is named.
+            self.cluster.kubectl("delete", "node", "--wait=false", f"-l=kubernetes.io/hostname in ({','.join(names)})")
 
     @contextmanager
     def nodes(

@@ -14,7 +14,6 @@ from .layout import BINARIES, ROOT, Layout
 from .program import Program
 
 SANDBOX_IMAGE = "localhost/pagelet-e2e-sandbox:1"
-NETWORK = "pagelet-e2e"
 GPU = "nvidia.com/gpu"
 GPU_LABELS: Mapping[str, str] = {
     "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB",
@@ -95,7 +94,7 @@ def _network(layout: Layout) -> Mapping[str, object]:
     }
     return {
         "cniVersion": "0.4.0",
-        "name": NETWORK,
+        "name": "pagelet-e2e",
         "plugins": [{"type": "ptp", "ipam": addresses}, {"type": "portmap", "capabilities": {"portMappings": True}}],
     }
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from .device_plugin import FOLDER as DEVICE_PLUGINS
 from .layout import Layout
-from .node import NETWORK
 
 _CHAINS = ("KUBE-", "CNI-")
 _SETTINGS = (
@@ -64,8 +63,9 @@ def remove(layout: Layout) -> None:
     for path in Path("/var/log/containers").glob("*.log"):
         if path.is_symlink() and path.readlink().is_relative_to(layout.folder):
             path.unlink()
-    for path in Path("/var/lib/cni/results").glob(f"{NETWORK}-*"):
-        path.unlink()
+    for path in Path("/var/lib/cni/results").glob("*"):
+        if str(layout.folder) in path.read_text(errors="replace"):
+            path.unlink()
     shutil.rmtree(DEVICE_PLUGINS, ignore_errors=True)
     put_back(layout)
 
@@ -170,6 +170,11 @@ def put_back(layout: Layout) -> None:
         if setting.read_text() != value:
             setting.write_text(value)
     for folder in before["missing"]:
-        for path, _, _ in os.walk(folder, topdown=False):
-            with suppress(OSError):  # not empty: somebody else has moved in
-                os.rmdir(path)
+        remove_empty(Path(folder))
+
+
+def remove_empty(folder: Path) -> None:
+    """The folder and those in it, as far as there are no files in them: somebody else's are left alone."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)
