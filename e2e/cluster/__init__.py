@@ -5,7 +5,8 @@
     machine.cluster.kubectl("get", "nodes")
     machine.down()
 
-`Cluster` is what tests talk to, and may be anybody's; `Machine` is what runs ours. It knows nothing of Pagelet.
+`Cluster` is what tests talk to, and may be anybody's; `Machine` is what runs ours. It knows nothing of Pagelet, but for
+the report that a model Job played by kwok ends with.
 """
 
 from .cluster import Cluster, CommandError, NotOurs

@@ -1,0 +1,76 @@
+"""A control plane with the CRD, namespaces that come and go, and operators as processes beside it."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from e2e.cluster import Cluster, Machine
+from e2e.cluster.layout import ROOT
+from e2e.kube import Kube
+from e2e.manifests import GPU_ENGINE
+from e2e.operator_process import OperatorProcess
+from e2e.scene import Scene
+
+CRD_FILE = ROOT / "crds" / "pagelet.io_inferenceservices.yaml"
+NODES = 50
+"""Played by kwok, with 8 GPUs each."""
+StartOperator = Callable[..., OperatorProcess]
+
+
+@pytest.fixture(scope="session")
+def kube(control: Cluster, control_machine: Machine) -> Kube:
+    control_machine.add_nodes(NODES, "gpu")
+    kube = Kube(control.kubeconfig)
+    crd = yaml.safe_load(CRD_FILE.read_text())
+    kube.apply(crd)
+
+    def established() -> bool:
+        found = kube.get("CustomResourceDefinition", crd["metadata"]["name"]) or {}
+        conditions = found.get("status", {}).get("conditions", ())
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+
+    kube.wait("the CRD", established, 20)
+    return kube
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def namespace(kube: Kube) -> Iterator[str]:
+    """A namespace of the test's own, with a claim that stands for a volume of models."""
+    name = f"scene-{next(_numbers)}-{time.time_ns() // 10**6 % 10**7}"
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    kube.delete("Namespace", name)
+
+
+_ports = itertools.count(18100)
+
+
+@pytest.fixture(scope="session")
+def start_operator(control: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartOperator]:
+    """Start an operator beside the cluster; whatever still runs in the end is stopped."""
+    started: list[OperatorProcess] = []
+    folder: Path = tmp_path_factory.mktemp("operators")
+
+    def start(**options: Any) -> OperatorProcess:
+        port = next(_ports)
+        operator = OperatorProcess(control.kubeconfig, folder / f"operator-{port}.log", ops_port=port, **options)
+        started.append(operator)
+        return operator.start()
+
+    yield start
+    for operator in started:
+        if operator.alive:
+            operator.stop()
+
+
+@pytest.fixture
+def scene(kube: Kube, namespace: str) -> Scene:
+    return Scene(kube, namespace, GPU_ENGINE)

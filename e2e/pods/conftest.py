@@ -1,0 +1,137 @@
+"""Pagelet installed by Helm on the cluster with the real kubelet; namespaces with a real model on a claim.
+
+Owns what every scenario with pods starts from: images, chart, the model's volume, the client's way in.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from e2e.cluster import Cluster, Machine
+from e2e.cluster.layout import ROOT
+from e2e.kube import Kube, Object
+from e2e.scene import Scene
+
+SYSTEM = "pagelet-system"
+MODELS = ROOT / "build" / "models"
+MODEL = "smollm2-135m-instruct"
+# What fits this machine beside others: a small model, a small cache, one processor.
+ENGINE = {"device": "cpu", "kvCacheMemory": "192Mi", "maxNumSeqs": 16, "startupTimeout": "5m", "drainTimeout": "30s"}
+CPU_ENGINE: dict[str, Any] = {
+    "model": {"source": {"pvc": {"claimName": "models", "path": MODEL}}},
+    "engine": ENGINE,
+    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi"}},
+    "gateway": {"replicas": 1},
+}
+READY_S = 180
+
+
+@pytest.fixture(scope="session")
+def kube(cluster: Cluster) -> Kube:
+    return Kube(cluster.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, kube: Kube) -> float:
+    """The chart, installed; how long `helm install --wait` took, in seconds."""
+    began_s = time.monotonic()
+    cluster.helm(
+        *("upgrade", "--install", "pagelet", str(ROOT / "charts" / "pagelet")),
+        *("--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m"),
+    )
+    return time.monotonic() - began_s
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def scene(kube: Kube, installed: float) -> Iterator[Scene]:
+    """A namespace under the `restricted` Pod Security Standard, with the model on a claim."""
+    name = f"pods-{next(_numbers)}-{time.time_ns() // 10**6 % 10**7}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    for obj in model_claim(name):
+        kube.create(obj)
+    yield Scene(kube, name, CPU_ENGINE)
+    kube.delete("Namespace", name)
+    kube.wait(f"the end of {name}", lambda: kube.get("Namespace", name) is None, 120)
+    kube.delete("PersistentVolume", f"models-{name}")
+
+
+def model_claim(namespace: str) -> tuple[Object, Object]:
+    """The folder of models of this machine, as a claim in the namespace."""
+    capacity = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"models-{namespace}"},
+        "spec": {
+            "capacity": capacity,
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "hostPath": {"path": str(MODELS), "type": "Directory"},
+            "claimRef": {"namespace": namespace, "name": "models"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "models", "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "volumeName": volume["metadata"]["name"],
+            "resources": {"requests": capacity},
+        },
+    }
+    return volume, claim
+
+
+@pytest.fixture
+def gpus(machine: Machine) -> Iterator[Callable[[int], None]]:
+    """Set how many GPUs the node offers; two again in the end."""
+    yield machine.set_gpus
+    machine.set_gpus(2)
+
+
+def url(kube: Kube, namespace: str, name: str = "chat") -> str:
+    """Of the service, by its cluster address: this machine is the node, so kube-proxy's rules hold here too."""
+    service = kube.get("Service", name, namespace)
+    assert service, f"there is no Service {name}"
+    [port] = service["spec"]["ports"]
+    return f"http://{service['spec']['clusterIP']}:{port['port']}"
+
+
+@contextmanager
+def client(kube: Kube, namespace: str, name: str = "chat", retries: int = 0) -> Iterator[openai.OpenAI]:
+    with httpx.Client(trust_env=False, timeout=120) as http:
+        base_url = f"{url(kube, namespace, name)}/v1"
+        yield openai.OpenAI(base_url=base_url, api_key="none", max_retries=retries, http_client=http)
+
+
+def ask(client: openai.OpenAI, question: str = "What is the capital of France?", tokens: int = 24, **more: Any) -> str:
+    """A streamed chat's whole text. Raises what the client raises."""
+    chunks = client.chat.completions.create(
+        model="chat",
+        messages=[{"role": "user", "content": question}],
+        max_tokens=tokens,
+        temperature=0,
+        stream=True,
+        **more,
+    )
+    text = []
+    finished = False
+    for chunk in chunks:
+        for choice in chunk.choices:
+            text.append(choice.delta.content or "")
+            finished = finished or choice.finish_reason is not None
+    assert finished, f"the stream broke off after {json.dumps(''.join(text))}"
+    return "".join(text)
