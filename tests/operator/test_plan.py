@@ -225,10 +225,8 @@ def test_one_plan_converges_whatever_the_api_server_adds(
 ) -> None:
     before = observed(*there)
     plan = make_plan(wanted, before)
-    shown = {
-        key: with_defaults(data, obj) | {"metadata": obj["metadata"]}
-        for key, obj in after(plan, before).children.items()
-    }
+    there_now = after(plan, before).children
+    shown = {key: with_defaults(data, obj) | {"metadata": obj["metadata"]} for key, obj in there_now.items()}
     rest = make_plan(wanted, Observed(SERVICE, shown))
     # A Job that had to be deleted is made by the second plan; everything else is at rest after the first.
     assert {ObjectKey.of(obj) for obj in rest.apply} <= set(plan.delete)
