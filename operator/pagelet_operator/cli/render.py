@@ -7,8 +7,10 @@ from typing import Any
 import yaml
 
 from pagelet_operator.cli.source import read_service
-from pagelet_operator.desired import Facts, desired_children, new_revision
-from pagelet_operator.release import engine_image, gateway_image
+from pagelet_operator.desired import desired_children, new_revision
+from pagelet_operator.model_names import storage_claim
+from pagelet_operator.model_state import JobWish, ModelState
+from pagelet_operator.release import Release
 
 
 class _Dumper(yaml.SafeDumper):
@@ -27,8 +29,13 @@ _Dumper.add_representer(str, _text)
 
 def render(file: Path, name: str) -> int:
     service = read_service(file, name)
-    facts = Facts(engine_image=engine_image(), gateway_image=gateway_image())
-    revision = new_revision(service, facts, 0 if service.spec.suspend else service.spec.replicas)
-    objects = desired_children(service, [revision], facts)
+    facts = Release().facts()
+    revisions = []
+    if storage_claim(service):
+        print("pagelet render: the engines come once the model is fetched and its folder known", file=sys.stderr)
+    else:
+        revisions.append(new_revision(service, facts, 0 if service.spec.suspend else service.spec.replicas))
+    model = ModelState(job=JobWish.MAKE) if service.spec.model.source.path is None else None
+    objects = desired_children(service, revisions, facts, model=model)
     yaml.dump_all(objects, sys.stdout, Dumper=_Dumper, sort_keys=False, explicit_start=True, width=120)
     return 0

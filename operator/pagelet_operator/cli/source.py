@@ -12,7 +12,7 @@ from pagelet_api.sizes import ModelConfigError, ModelShape
 from pagelet_api.v1alpha1 import InferenceService
 
 from pagelet_operator.cli import CommandError
-from pagelet_operator.desired.engine import resolve_device
+from pagelet_operator.desired.engine_revision import resolve_device
 from pagelet_operator.manifest import ManifestFileError, read_manifest
 
 
@@ -27,7 +27,11 @@ def model_path(service: InferenceService) -> Path:
     """The model folder of this machine that the service names; that it is one is not checked."""
     path = service.spec.model.source.path
     if path is None:
-        raise CommandError("spec.model.source.path: missing; a model folder on this machine is needed here")
+        [source] = service.spec.model.source.model_dump(by_alias=True, exclude_none=True)
+        raise CommandError(
+            f"spec.model.source: wanted path, a model folder on this machine, found {source}, which is fetched in a "
+            "cluster only; make a folder with `pagelet import`, and name it"
+        )
     return Path(path)
 
 

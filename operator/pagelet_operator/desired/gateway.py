@@ -18,16 +18,21 @@ from pagelet_operator.desired.metadata import (
     selector,
 )
 from pagelet_operator.desired.pods import (
+    GRACE_MARGIN_S,
     config_map,
     config_mount,
     config_volume,
     container,
     disruption_budget,
     pod_template,
+    resource_amounts,
+    serving,
 )
 from pagelet_operator.revision import content_hash
 
 _STARTUP_TIMEOUT_S = 60
+_LEAVING_S = 5
+"""From when a gateway is told to go until it stops listening: the time in which every node learns to send no more."""
 
 
 def gateway_config(service: InferenceService) -> GatewayConfig:
@@ -46,7 +51,7 @@ def gateway_children(service: InferenceService, facts: Facts) -> list[Kubernetes
     component, name = names.COMPONENT_GATEWAY, gateway_name(service)
     config = gateway_config(service).to_json()
     children = [
-        config_map(metadata(service, name, component), config, immutable=False),
+        config_map(metadata(service, name, component), {names.CONFIG_FILE: config}, immutable=False),
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -76,10 +81,7 @@ def gateway_children(service: InferenceService, facts: Facts) -> list[Kubernetes
 
 def _pod_template(service: InferenceService, config: str, facts: Facts) -> KubernetesObject:
     component = names.COMPONENT_GATEWAY
-    return pod_template(
-        labels(service, component),
-        # Changes with the configuration, and so replaces the pods that read the old one.
-        {CONFIG_HASH_ANNOTATION: content_hash(config)},
+    gateway = serving(
         container(
             "gateway",
             facts.gateway_image,
@@ -89,16 +91,22 @@ def _pod_template(service: InferenceService, config: str, facts: Facts) -> Kuber
                 *("--http-port", str(facts.http_port)),
                 *("--ops-port", str(facts.gateway_ops_port)),
             ],
-            {"http": facts.http_port, "ops": facts.gateway_ops_port},
             [config_mount()],
-            service.spec.gateway.resources,
-            # Not the readiness path: a gateway that waits for an engine is healthy, however long that takes.
-            startup_path=names.LIVE_PATH,
-            startup_timeout_s=_STARTUP_TIMEOUT_S,
+            resource_amounts(service.spec.gateway.resources),
         ),
-        [config_volume(gateway_name(service))],
-        service_account=service.metadata.name,
-        drain_timeout_s=service.spec.engine.drain_timeout.seconds,
+        {"http": facts.http_port, "ops": facts.gateway_ops_port},
+        # Not the readiness path: a gateway that waits for an engine is healthy, however long that takes.
+        startup_path=names.LIVE_PATH,
+        startup_timeout_s=_STARTUP_TIMEOUT_S,
+    )
+    return pod_template(
+        service,
+        labels(service, component),
+        # Changes with the configuration, and so replaces the pods that read the old one.
+        {CONFIG_HASH_ANNOTATION: content_hash(config)},
+        [{**gateway, "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVING_S}}}}],
+        [config_volume(gateway_name(service), names.CONFIG_FILE)],
+        grace_s=_LEAVING_S + service.spec.engine.drain_timeout.seconds + GRACE_MARGIN_S,
         topologySpreadConstraints=[
             {
                 "maxSkew": 1,

@@ -8,6 +8,10 @@ from pagelet_api.v1alpha1 import API_VERSION, KIND, InferenceService
 KubernetesObject = dict[str, Any]
 
 CONFIG_HASH_ANNOTATION = f"{names.GROUP}/config-hash"
+FETCHES_LABEL = f"{names.GROUP}/fetches"
+"""On pods that reach out of the cluster for a model: the network policy finds them by it, whatever they do besides."""
+NOT_EVICTED = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}
+"""Annotation of pods that are expensive to start again: no node is taken away under them to save one."""
 
 
 def engine_service_name(service: InferenceService) -> str:
@@ -39,15 +43,25 @@ def labels(service: InferenceService, component: str = "", revision: str = "") -
     }
 
 
-def metadata(service: InferenceService, name: str, component: str = "", revision: str = "") -> dict[str, Any]:
-    """metadata of a child object. The owner reference makes Kubernetes delete it with its service; without a uid (a
-    file that was never applied) there is no owner to refer to."""
+def metadata(
+    service: InferenceService,
+    name: str,
+    component: str = "",
+    revision: str = "",
+    *,
+    annotations: dict[str, str] | None = None,
+    outlives: bool = False,
+) -> dict[str, Any]:
+    """metadata of a child object. The owner reference makes Kubernetes delete it with its service, unless it outlives
+    it; without a uid (a file that was never applied) there is no owner to refer to."""
     fields: dict[str, Any] = {
         "name": name,
         "namespace": service.metadata.namespace,
         "labels": labels(service, component, revision),
     }
-    if service.metadata.uid:
+    if annotations:
+        fields["annotations"] = annotations
+    if service.metadata.uid and not outlives:
         fields["ownerReferences"] = [
             {
                 "apiVersion": API_VERSION,

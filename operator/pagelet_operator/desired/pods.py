@@ -3,10 +3,11 @@
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pagelet_api import names
-from pagelet_api.v1alpha1 import Resources
+from pagelet_api.v1alpha1 import InferenceService, Resources
 
 from pagelet_operator.desired.metadata import KubernetesObject
 
@@ -18,23 +19,25 @@ _STARTUP_PERIOD_S = 2
 
 
 def pod_template(
+    service: InferenceService,
     labels: dict[str, str],
     annotations: dict[str, str],
-    container: KubernetesObject,
-    volumes: list[KubernetesObject],
+    containers: Sequence[KubernetesObject],
+    volumes: Sequence[KubernetesObject],
     *,
-    service_account: str,
-    drain_timeout_s: int,
+    grace_s: int,
     **spec: Any,
 ) -> KubernetesObject:
-    """metadata and spec of a pod with one container; `spec` holds what this kind of pod has besides."""
+    """metadata and spec of a pod; `spec` holds what this kind of pod has besides, where it is not empty."""
+    secrets = service.spec.pod_template.image_pull_secrets
+    more = {"imagePullSecrets": [dict(secret) for secret in secrets], **spec}
     return {
         "metadata": {"labels": labels, **({"annotations": annotations} if annotations else {})},
         "spec": {
-            "serviceAccountName": service_account,
+            "serviceAccountName": service.metadata.name,
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
-            "terminationGracePeriodSeconds": drain_timeout_s + GRACE_MARGIN_S,
+            "terminationGracePeriodSeconds": grace_s,
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER_ID,
@@ -43,9 +46,9 @@ def pod_template(
                 "fsGroupChangePolicy": "OnRootMismatch",
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [container],
+            "containers": list(containers),
             "volumes": [*volumes, {"name": "scratch", "emptyDir": {}}],
-            **spec,
+            **{name: value for name, value in more.items() if value},
         },
     }
 
@@ -55,26 +58,31 @@ def container(
     image: str,
     command: list[str],
     args: list[str],
-    ports: dict[str, int],
     mounts: list[KubernetesObject],
-    resources: Resources,
-    *,
-    startup_path: str,
-    startup_timeout_s: int,
+    resources: Mapping[str, Any],
 ) -> KubernetesObject:
-    """A container of ours: listens on all its pod's addresses, writes to its scratch folder alone."""
+    """A container of ours: writes to its scratch folder alone, and its last words reach the pod's status."""
     return {
         "name": name,
         "image": image,
         "command": command,
         "args": args,
-        "env": [
-            {"name": names.LISTEN_ADDRESS_ENV, "value": "0.0.0.0"},
-            {"name": "TMPDIR", "value": SCRATCH_MOUNT},
-        ],
-        "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports.items()],
-        "resources": _resources(resources),
+        "env": [{"name": "TMPDIR", "value": SCRATCH_MOUNT}],
+        "resources": resources,
         "volumeMounts": [*mounts, {"name": "scratch", "mountPath": SCRATCH_MOUNT}],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": {**restricted(), "readOnlyRootFilesystem": True},
+    }
+
+
+def serving(
+    container: KubernetesObject, ports: dict[str, int], *, startup_path: str, startup_timeout_s: int
+) -> KubernetesObject:
+    """The same container as a server: listens on all its pod's addresses, and is probed on its port `ops`."""
+    return {
+        **container,
+        "env": [{"name": names.LISTEN_ADDRESS_ENV, "value": "0.0.0.0"}, *container["env"]],
+        "ports": [{"name": port, "containerPort": number, "protocol": "TCP"} for port, number in ports.items()],
         "startupProbe": {
             **_http_get(startup_path),
             "periodSeconds": _STARTUP_PERIOD_S,
@@ -93,24 +101,34 @@ def container(
             "timeoutSeconds": 5,
             "failureThreshold": 3,
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
     }
 
 
-def config_map(metadata: KubernetesObject, text: str, *, immutable: bool) -> KubernetesObject:
-    """The ConfigMap that holds a part's configuration file."""
+def restricted() -> KubernetesObject:
+    """What the standard wants of each container; the rest it wants is said once, for the pod."""
+    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def resource_amounts(resources: Resources) -> KubernetesObject:
+    """Quantities as text, the form in which the API server hands them back."""
+    return {
+        kind: {name: str(quantity) for name, quantity in sorted(amounts.items())}
+        for kind, amounts in (("limits", resources.limits), ("requests", resources.requests))
+        if amounts
+    }
+
+
+def config_map(metadata: KubernetesObject, data: Mapping[str, str], *, immutable: bool) -> KubernetesObject:
     fields: KubernetesObject = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
     if immutable:
         fields["immutable"] = True
-    return {**fields, "data": {names.CONFIG_FILE: text}}
+    return {**fields, "data": dict(data)}
 
 
-def config_volume(config_map_name: str) -> KubernetesObject:
-    return {"name": "config", "configMap": {"name": config_map_name}}
+def config_volume(config_map_name: str, *files: str) -> KubernetesObject:
+    """The files that a container reads, and no other key of the ConfigMap."""
+    items = [{"key": file, "path": file} for file in files]
+    return {"name": "config", "configMap": {"name": config_map_name, "items": items}}
 
 
 def config_mount() -> KubernetesObject:
@@ -143,12 +161,3 @@ def service_account(metadata: KubernetesObject) -> KubernetesObject:
 
 def _http_get(path: str) -> KubernetesObject:
     return {"httpGet": {"path": path, "port": "ops"}}
-
-
-def _resources(resources: Resources) -> KubernetesObject:
-    """Quantities as text, the form in which the API server hands them back."""
-    return {
-        kind: {name: str(quantity) for name, quantity in sorted(amounts.items())}
-        for kind, amounts in (("limits", resources.limits), ("requests", resources.requests))
-        if amounts
-    }

@@ -147,7 +147,7 @@ def _volume(entry: KubernetesObject, config_maps: Mapping[str, Mapping[str, str]
         case {"configMap": {"name": str(config_map)}}:
             if config_map not in config_maps:
                 raise UnsupportedPod(f"pod {pod}: volume {entry['name']} wants ConfigMap {config_map}, not rendered")
-            return ConfigMapVolume(config_maps[config_map])
+            return ConfigMapVolume(_files(entry["configMap"], config_maps[config_map], pod))
         case {"hostPath": {"path": str(path)}}:
             return HostPathVolume(path)
         case {"emptyDir": _}:
@@ -156,6 +156,15 @@ def _volume(entry: KubernetesObject, config_maps: Mapping[str, Mapping[str, str]
     raise UnsupportedPod(
         f"pod {pod}: volume {entry['name']} is a {kind}, which only a cluster has; here: configMap, hostPath, emptyDir"
     )
+
+
+def _files(volume: KubernetesObject, data: Mapping[str, str], pod: str) -> Mapping[str, str]:
+    """All keys, or those that the volume names, at the paths it gives them."""
+    if "items" not in volume:
+        return data
+    if absent := {item["key"] for item in volume["items"]} - data.keys():
+        raise UnsupportedPod(f"pod {pod}: ConfigMap {volume['name']} has no key {', '.join(sorted(absent))}")
+    return {item["path"]: data[item["key"]] for item in volume["items"]}
 
 
 def _probe(entry: KubernetesObject, ports: Mapping[str, int], pod: str) -> Probe:

@@ -69,8 +69,28 @@ def test_plan_needs_no_weights_but_a_configuration(desk: Desk) -> None:
 def test_render_prints_objects_that_kubectl_could_apply(desk: Desk) -> None:
     output = desk.run("render", "-f", str(desk.file)).stdout
     objects = list(yaml.safe_load_all(output))
-    assert {"ReplicaSet", "Deployment", "Service", "ConfigMap", "ServiceAccount"} == {item["kind"] for item in objects}
+    kinds = {"ReplicaSet", "Deployment", "Service", "ConfigMap", "ServiceAccount", "NetworkPolicy"}
+    assert kinds == {item["kind"] for item in objects}
     assert "&" not in output, "no YAML anchors"
+
+
+def test_render_of_a_model_that_is_fetched_has_its_job_and_says_what_comes_later(desk: Desk) -> None:
+    source = {"huggingFace": {"repo": "org/m"}}
+    desk.write(model={"source": source, "storage": {"pvc": {"size": "5Gi"}}})
+    result = desk.run("render", "-f", str(desk.file))
+    kinds = {item["kind"] for item in yaml.safe_load_all(result.stdout)}
+    assert {"Job", "PersistentVolumeClaim"} < kinds
+    assert "ReplicaSet" not in kinds
+    assert "the engines come once the model is fetched" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["up", "plan"])
+def test_a_source_that_only_a_cluster_has_is_refused_with_what_to_do(desk: Desk, command: str) -> None:
+    desk.write(model={"source": {"pvc": {"claimName": "models"}}})
+    result = desk.run(command, "-f", str(desk.file))
+    assert result.returncode == 1
+    assert "spec.model.source: wanted path, a model folder on this machine, found pvc" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_import_hands_its_arguments_and_its_exit_code_through(desk: Desk) -> None:

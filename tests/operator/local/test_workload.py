@@ -137,6 +137,18 @@ def test_volumes_are_config_maps_and_paths_of_this_machine() -> None:
     assert pod.volumes == {"config": ConfigMapVolume({"config.json": "{}"}), "model": HostPathVolume("/models/x")}
 
 
+def test_a_config_map_volume_shows_the_keys_it_names_and_no_others() -> None:
+    data = {"config.json": "{}", "pod-template.json": "{}"}
+    config_map = {"kind": "ConfigMap", "metadata": {"name": "c", "namespace": "team"}, "data": data}
+    items = [{"key": "config.json", "path": "config.json"}]
+    volumes = [{"name": "config", "configMap": {"name": "c", "items": items}}]
+    pod = only_pod(config_map, workload("ReplicaSet", "engine", 1, volumes=volumes))
+    assert pod.volumes == {"config": ConfigMapVolume({"config.json": "{}"})}
+    items.append({"key": "absent", "path": "x"})
+    with pytest.raises(UnsupportedPod, match="ConfigMap c has no key absent"):
+        only_pod(config_map, workload("ReplicaSet", "engine", 1, volumes=volumes))
+
+
 @pytest.mark.parametrize(
     ("container", "sentence"),
     [
