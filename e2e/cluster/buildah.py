@@ -1,12 +1,12 @@
 """Container images without a daemon: buildah with a storage of its own, and the archives that it writes.
 
 Owns buildah's command line and how a machine's way to its package index is lent to a build: by mounts, so that a
-private CA, pip's and uv's configuration and their caches serve the build and stay out of the image. Refuses to know
-which images there are.
+private CA, pip's configuration and its cache serve the build and stay out of the image. Refuses to know which images
+there are.
 """
 
+import ast
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .layout import IMAGES, ROOT
+from .layout import IMAGES
 
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 
@@ -81,11 +81,16 @@ def from_tree(reference: str, tree: Path) -> None:
 
 
 def push(reference: str, path: Path) -> Archive:
-    """Write the archive, uncompressed: it is read once, on this machine."""
+    """Write the archive, hardly compressed: it is read once, on this machine.
+
+    zstd at its fastest: buildah 1.28 heeds `--disable-compression` for no kind of OCI archive, and gzip takes 3 times
+    as long.
+    """
     digest_file = path.with_suffix(".digest")
     path.unlink(missing_ok=True)
     target = f"oci-archive:{path}:{reference}"
-    buildah("push", "--disable-compression", f"--digestfile={digest_file}", reference, target)
+    fast = ["--compression-format=zstd", "--compression-level=1"]
+    buildah("push", *fast, f"--digestfile={digest_file}", reference, target)
     return Archive(reference, digest_file.read_text().strip(), path)
 
 
@@ -104,46 +109,29 @@ def _command(*arguments: str) -> list[str]:
 
 
 def _lent(folder: Path) -> Sequence[tuple[str, str, str]]:
-    """(source, target, mode) of what every RUN of a build sees of this machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pip.conf").write_text(_pip_configuration())
-    (folder / "uv.toml").write_text(_uv_configuration())
-    lent = [(str(folder / "pip.conf"), "/etc/pip.conf", ":ro"), (str(folder / "uv.toml"), "/etc/uv/uv.toml", ":ro")]
+    """(source, target, mode) of what every RUN of a build sees of this machine.
+
+    buildah leaves an empty file or folder in an image where something was lent; so nothing is lent under a path that
+    says anything of this machine.
+    """
+    options = _pip_options()
+    wheels = [path for path in options.get("find-links", "").split() if Path(path).is_dir()]
+    lent = [(path, f"/run/wheels-{number}", ":ro") for number, path in enumerate(wheels)]
+    if lent:
+        options["find-links"] = " ".join(target for _, target, _ in lent)
     if Path(_CERTIFICATES).exists():
+        options["cert"] = _CERTIFICATES
         lent.append((_CERTIFICATES, _CERTIFICATES, ":ro"))
-    lent += [(wheels, wheels, ":ro") for wheels in _find_links() if Path(wheels).is_dir()]
-    uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".tools" / "bin"))
-    if uv is not None:
-        lent.append((str(Path(uv).resolve()), "/usr/local/bin/uv", ":ro"))
-    for cache in ("pip", "uv"):
-        (folder / cache).mkdir(exist_ok=True)
-        lent.append((str(folder / cache), f"/root/.cache/{cache}", ""))
-    return lent
+    configuration, cache = folder / "pip.conf", folder / "pip"
+    cache.mkdir(parents=True, exist_ok=True)
+    configuration.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items()))
+    return [*lent, (str(configuration), "/etc/pip.conf", ":ro"), (str(cache), "/root/.cache/pip", "")]
 
 
-def _pip_configuration() -> str:
-    """What pip heeds on this machine, from its files and its environment, as one file."""
-    listed = (
-        subprocess.run(
-            [sys.executable, "-m", "pip", "config", "list"], check=False, capture_output=True, text=True
-        ).stdout
-        or subprocess.run(["pip", "config", "list"], check=False, capture_output=True, text=True).stdout
-    )
+def _pip_options() -> dict[str, str]:
+    """What pip heeds on this machine, from its files and its environment."""
+    pip = shutil.which("pip3") or shutil.which("pip")
+    command = [pip, "config", "list"] if pip else [sys.executable, "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     lines = (line.partition("=") for line in listed.splitlines())
-    options = {name.rpartition(".")[2]: value.strip("'\"") for name, _, value in lines}
-    options["cert"] = _CERTIFICATES
-    return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
-
-
-def _uv_configuration() -> str:
-    """uv reads its own file, and the certificates of the system only when told."""
-    lines = ["native-tls = true"]
-    if index := os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or os.environ.get("PIP_INDEX_URL"):
-        lines.append(f"index-url = {json.dumps(index)}")
-    if wheels := _find_links():
-        lines.append(f"find-links = {json.dumps(wheels)}")
-    return "\n".join(lines) + "\n"
-
-
-def _find_links() -> list[str]:
-    return (os.environ.get("UV_FIND_LINKS") or os.environ.get("PIP_FIND_LINKS") or "").replace(",", " ").split()
+    return {name.rpartition(".")[2]: str(ast.literal_eval(value)) for name, _, value in lines if value}

@@ -131,10 +131,7 @@ def _make_base() -> None:
     # Of this machine, nothing.
     for name in ("etc/apt/sources.list", "etc/resolv.conf", "etc/hostname"):
         (tree / name).write_text("")
-    # Where builds find what is lent to them.
-    (tree / "etc/pip.conf").touch()
-    (tree / "etc/uv").mkdir()
-    (tree / "etc/uv/uv.toml").touch()
+    (tree / "etc/pip.conf").touch()  # where builds find what is lent to them
     buildah.from_tree(BASE, tree)
     shutil.rmtree(tree)
 
