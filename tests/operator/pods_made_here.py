@@ -32,7 +32,7 @@ def engine_pod(
         "type": "PodScheduled",
         "status": "False",
         "reason": "Unschedulable",
-        "message": "0/1 nodes are available.",
+        "message": "0/1 nodes available.",
     }
     readiness = {"type": "Ready", "status": str(ready), "reason": "" if ready else "ContainersNotReady"}
     return {
