@@ -39,7 +39,7 @@ COMPONENT_ENGINE = "engine"
 COMPONENT_GATEWAY = "gateway"
 COMPONENT_MODEL = "model"  # the Job that fetches or verifies the model
 
-# Metrics in the field's names, so that existing dashboards and endpoint pickers work unchanged.
+# Metrics of an engine, in the field's names, so that existing dashboards and endpoint pickers work unchanged.
 METRIC_REQUESTS_RUNNING = "vllm:num_requests_running"
 METRIC_REQUESTS_WAITING = "vllm:num_requests_waiting"
 METRIC_KV_CACHE_USAGE = "vllm:kv_cache_usage_perc"  # 0 to 1, the field's misnomer kept
@@ -53,8 +53,17 @@ METRIC_REQUEST_SUCCESS = "vllm:request_success"
 METRIC_TTFT = "vllm:time_to_first_token_seconds"
 METRIC_INTER_TOKEN = "vllm:inter_token_latency_seconds"
 METRIC_E2E_LATENCY = "vllm:e2e_request_latency_seconds"
+METRIC_QUEUE_TIME = "vllm:request_queue_time_seconds"
 METRIC_ITERATION_TOKENS = "vllm:iteration_tokens_total"  # a histogram, for all its name
 # Our own, where the field has no name.
 METRIC_BLOCKS_IN_USE = "pagelet:kv_blocks_in_use"
 METRIC_BLOCKS_CACHED = "pagelet:kv_blocks_cached"
 METRIC_BLOCKS_TOTAL = "pagelet:kv_blocks_total"
+# What a gateway sees of the same requests, in names of its own: dashboards add up the field's names over all pods.
+METRIC_GATEWAY_RUNNING = "pagelet:gateway_requests_running"
+METRIC_GATEWAY_TTFT = "pagelet:gateway_time_to_first_token_seconds"
+METRIC_GATEWAY_INTER_TOKEN = "pagelet:gateway_inter_token_latency_seconds"
+METRIC_GATEWAY_E2E_LATENCY = "pagelet:gateway_e2e_request_latency_seconds"
+METRIC_GATEWAY_PROMPT_TOKENS = "pagelet:gateway_prompt_tokens"
+METRIC_GATEWAY_GENERATION_TOKENS = "pagelet:gateway_generation_tokens"
+METRIC_GATEWAY_CHOICES = "pagelet:gateway_choices"

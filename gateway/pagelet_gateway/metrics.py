@@ -1,19 +1,15 @@
-"""The gateway's metrics, in the field's names where it has them, in a registry of their own."""
+"""The gateway's metrics, in a registry of their own: the clients' view, where the engines' is one engine's."""
 
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from pagelet_api import names
+from pagelet_api import metric_buckets, names
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
-
-_TTFT_S = (0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10, 20, 40, 80)
-_INTER_TOKEN_S = (0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5)
-_E2E_S = (0.1, 0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60, 120, 240, 480, 960)
 
 
 class Metrics:
@@ -23,25 +19,37 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         label = ["model_name"]
         self.ttft_s = Histogram(
-            names.METRIC_TTFT, "Request to first token, seconds.", label, registry=registry, buckets=_TTFT_S
+            names.METRIC_GATEWAY_TTFT,
+            "Request to first token, seconds.",
+            label,
+            registry=registry,
+            buckets=metric_buckets.TIME_TO_FIRST_TOKEN_S,
         ).labels(model)
         self.inter_token_s = Histogram(
-            names.METRIC_INTER_TOKEN, "Token to token, seconds.", label, registry=registry, buckets=_INTER_TOKEN_S
+            names.METRIC_GATEWAY_INTER_TOKEN,
+            "Token to token, seconds.",
+            label,
+            registry=registry,
+            buckets=metric_buckets.INTER_TOKEN_S,
         ).labels(model)
         self.e2e_s = Histogram(
-            names.METRIC_E2E_LATENCY, "Request to last token, seconds.", label, registry=registry, buckets=_E2E_S
+            names.METRIC_GATEWAY_E2E_LATENCY,
+            "Request to last token, seconds.",
+            label,
+            registry=registry,
+            buckets=metric_buckets.REQUEST_S,
         ).labels(model)
         self.prompt_tokens = Counter(
-            names.METRIC_PROMPT_TOKENS, "Prompt tokens of answered requests.", label, registry=registry
+            names.METRIC_GATEWAY_PROMPT_TOKENS, "Prompt tokens of answered requests.", label, registry=registry
         ).labels(model)
         self.generation_tokens = Counter(
-            names.METRIC_GENERATION_TOKENS, "Tokens generated for clients.", label, registry=registry
+            names.METRIC_GATEWAY_GENERATION_TOKENS, "Tokens generated for clients.", label, registry=registry
         ).labels(model)
         self.running = Gauge(
-            names.METRIC_REQUESTS_RUNNING, "HTTP requests being answered.", label, registry=registry
+            names.METRIC_GATEWAY_RUNNING, "HTTP requests being answered.", label, registry=registry
         ).labels(model)
         self._success = Counter(
-            names.METRIC_REQUEST_SUCCESS, "Choices by how they ended.", [*label, "finished_reason"], registry=registry
+            names.METRIC_GATEWAY_CHOICES, "Choices by how they ended.", [*label, "finished_reason"], registry=registry
         )
         self._model = model
         self.requests = Counter(

@@ -52,7 +52,7 @@ async def test_a_client_that_leaves_frees_the_engine_at_once(open_site: OpenSite
         await eventually(lambda: not site.engine.running, "the request is aborted")
         assert [id for id, _ in site.engine.aborts] == [site.engine.requests[0].request_id]
         metrics = (await site.http.get(f"{site.ops_url}/metrics")).text
-        assert 'vllm:num_requests_running{model_name="test-model"} 0.0' in metrics
+        assert 'pagelet:gateway_requests_running{model_name="test-model"} 0.0' in metrics
 
 
 async def test_a_client_that_leaves_early_takes_all_its_prompts_along(open_site: OpenSite) -> None:

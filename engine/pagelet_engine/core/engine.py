@@ -28,6 +28,7 @@ class EngineCore:
         self._depth = depth
         self._clock_s = clock_s
         self._in_flight: deque[StepHandle] = deque()  # oldest first
+        self._waits_s: list[float] = []
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRejected if it can never fit, its id is taken, or the queue is full."""
@@ -49,10 +50,21 @@ class EngineCore:
         """
         self._scheduler.expire(self._clock_s())
         while len(self._in_flight) < self._depth and (step := self._scheduler.schedule()):
+            self._note_waits()
             self._in_flight.append(self._worker.submit(step))
         if self._in_flight:
             self._scheduler.update(self._in_flight.popleft().result())
         return self._scheduler.take_updates()
+
+    def _note_waits(self) -> None:
+        for request in self._scheduler.take_first_seated():
+            if request.arrived_s is not None:
+                self._waits_s.append(self._clock_s() - request.arrived_s)
+
+    def take_waits_s(self) -> list[float]:
+        """How long each request waited that was first computed since the last call."""
+        waits_s, self._waits_s = self._waits_s, []
+        return waits_s
 
     def load(self) -> LoadSnapshot:
         return self._scheduler.load()

@@ -28,6 +28,8 @@ class Request:
     adapter_slot: int = 0
     deadline_s: float | None = None
     """Monotonic time after which it is given up."""
+    arrived_s: float | None = None
+    """Monotonic time since which it waits; None: nobody measures that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ class Scheduler:
         self._in_flight: deque[tuple[Step, list[Seat]]] = deque()  # oldest first; one seat a segment
         self._last_step = 0
         self._preemptions = 0
+        self._first_seated: list[Request] = []
 
     @property
     def max_length(self) -> int:
@@ -111,6 +112,11 @@ class Scheduler:
     def take_updates(self) -> list[RequestUpdate]:
         """What has changed since the last call, one update a request."""
         return self._register.take_updates()
+
+    def take_first_seated(self) -> list[Request]:
+        """The requests whose wait has ended since the last call."""
+        seated, self._first_seated = self._first_seated, []
+        return seated
 
     # ---- one step --------------------------------------------------------------------------------------------------
 
@@ -214,6 +220,7 @@ class Scheduler:
             self._prefixes.count(sample, num_found)
         if sample.request.cached_tokens is None:
             sample.request.cached_tokens = num_found
+            self._first_seated.append(sample.request.request)
         sample.preempted = False
         sample.seat = Seat(sample, self._slots.take(), tables, num_cached, num_stored)
         draft.start(sample.seat, copies)

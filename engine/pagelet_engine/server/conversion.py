@@ -37,6 +37,7 @@ def to_request(
         cache_salt=message.cache_salt,
         adapter=message.adapter,
         deadline_s=deadline_s,
+        arrived_s=arrived_s,
     )
 
 

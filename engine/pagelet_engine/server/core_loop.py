@@ -46,7 +46,7 @@ class Reports(Protocol):
     """What a frame says besides the updates."""
 
     def fill(self, step: pipe.StepFrame) -> None:
-        """Add load, tokens and KV events."""
+        """Add load, tokens, waits and KV events."""
         ...
 
     def listen_kv(self, on: bool) -> None:

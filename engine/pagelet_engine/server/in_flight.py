@@ -118,6 +118,8 @@ class InFlight:
                     self._forget(update.request_id, entry)
         for since_s, tokens in tokens_since.items():
             self._measures.inter_token.observe(now_s - since_s, tokens)
+        for wait_s in step.waits_s:
+            self._measures.queue_time.observe(wait_s)
         if step.tokens:
             self._measures.iteration_tokens.observe(step.tokens)
         step.load.draining = self.load.draining

@@ -9,20 +9,7 @@ from itertools import accumulate
 from math import inf
 
 from pagelet_api import inference_pb2 as pb
-
-# The field's buckets, so that existing dashboards work unchanged.
-_TTFT_BUCKETS_S = (
-    *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
-    *(160.0, 640.0, 2560.0),
-)
-_INTER_TOKEN_BUCKETS_S = (
-    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0),
-)
-_REQUEST_BUCKETS_S = (
-    *(0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0, 960.0),
-    *(1920.0, 7680.0),
-)
-_STEP_TOKENS_BUCKETS = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+from pagelet_api import metric_buckets
 
 _REASONS = (pb.STOP, pb.LENGTH, pb.ABORT, pb.DEADLINE)
 _ANSWERED = {pb.STOP, pb.LENGTH}
@@ -58,10 +45,11 @@ class Measures:
         self.prompt_tokens = 0
         self.generation_tokens = 0
         self.finished_requests = dict.fromkeys(_REASONS, 0)
-        self.time_to_first_token = Histogram(_TTFT_BUCKETS_S)
-        self.inter_token = Histogram(_INTER_TOKEN_BUCKETS_S)
-        self.e2e = Histogram(_REQUEST_BUCKETS_S)
-        self.iteration_tokens = Histogram(_STEP_TOKENS_BUCKETS)
+        self.time_to_first_token = Histogram(metric_buckets.TIME_TO_FIRST_TOKEN_S)
+        self.inter_token = Histogram(metric_buckets.INTER_TOKEN_S)
+        self.e2e = Histogram(metric_buckets.REQUEST_S)
+        self.queue_time = Histogram(metric_buckets.REQUEST_S)
+        self.iteration_tokens = Histogram(metric_buckets.STEP_TOKENS)
 
     def finished(self, reason: pb.FinishReason, latency_s: float) -> None:
         """A request has ended; its latency counts when it ended with an answer."""

@@ -69,6 +69,7 @@ class EngineCollector(Collector):
             (names.METRIC_TTFT, "From arrival to the first token.", measures.time_to_first_token),
             (names.METRIC_INTER_TOKEN, "Between the tokens of a request.", measures.inter_token),
             (names.METRIC_E2E_LATENCY, "From arrival to the end of an answer.", measures.e2e),
+            (names.METRIC_QUEUE_TIME, "From arrival until it is first computed.", measures.queue_time),
             (names.METRIC_ITERATION_TOKENS, "Tokens computed in a step.", measures.iteration_tokens),
         ):
             family = HistogramMetricFamily(name, text, labels=["model_name"])

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from pagelet_api import inference_pb2 as pagelet__api_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n pagelet_engine/server/pipe.proto\x12\x13pagelet.engine.pipe\x1a\x1bpagelet_api/inference.proto\">\n\x0c\x43ommandFrame\x12.\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1c.pagelet.engine.pipe.Command\"\xa2\x01\n\x07\x43ommand\x12-\n\x06submit\x18\x01 \x01(\x0b\x32\x1b.pagelet.engine.pipe.SubmitH\x00\x12)\n\x05\x61\x62ort\x18\x02 \x01(\x0b\x32\x18.pagelet.engine.v1.AbortH\x00\x12\x32\n\tlisten_kv\x18\x03 \x01(\x0b\x32\x1d.pagelet.engine.pipe.ListenKvH\x00\x42\t\n\x07\x63ommand\"P\n\x06Submit\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".pagelet.engine.v1.GenerateRequest\x12\x11\n\tarrived_s\x18\x02 \x01(\x01\"\x16\n\x08ListenKv\x12\n\n\x02on\x18\x01 \x01(\x08\"\x9e\x01\n\tCoreFrame\x12+\n\x05ready\x18\x01 \x01(\x0b\x32\x1a.pagelet.engine.pipe.ReadyH\x00\x12.\n\x04step\x18\x02 \x01(\x0b\x32\x1e.pagelet.engine.pipe.StepFrameH\x00\x12+\n\x05\x66\x61tal\x18\x03 \x01(\x0b\x32\x1a.pagelet.engine.pipe.FatalH\x00\x42\x07\n\x05\x66rame\"[\n\x05Ready\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.pagelet.engine.v1.ModelInfo\x12%\n\x04load\x18\x02 \x01(\x0b\x32\x17.pagelet.engine.v1.Load\"\xea\x01\n\tStepFrame\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x31\n\x07updates\x18\x02 \x03(\x0b\x32 .pagelet.engine.v1.RequestUpdate\x12%\n\x04load\x18\x03 \x01(\x0b\x32\x17.pagelet.engine.v1.Load\x12-\n\tkv_events\x18\x04 \x03(\x0b\x32\x1a.pagelet.engine.v1.KvEvent\x12/\n\x0bkv_snapshot\x18\x05 \x03(\x0b\x32\x1a.pagelet.engine.v1.KvEvent\x12\x13\n\x0bkv_sequence\x18\x06 \x01(\x04\"\x18\n\x05\x46\x61tal\x12\x0f\n\x07message\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n pagelet_engine/server/pipe.proto\x12\x13pagelet.engine.pipe\x1a\x1bpagelet_api/inference.proto\">\n\x0c\x43ommandFrame\x12.\n\x08\x63ommands\x18\x01 \x03(\x0b\x32\x1c.pagelet.engine.pipe.Command\"\xa2\x01\n\x07\x43ommand\x12-\n\x06submit\x18\x01 \x01(\x0b\x32\x1b.pagelet.engine.pipe.SubmitH\x00\x12)\n\x05\x61\x62ort\x18\x02 \x01(\x0b\x32\x18.pagelet.engine.v1.AbortH\x00\x12\x32\n\tlisten_kv\x18\x03 \x01(\x0b\x32\x1d.pagelet.engine.pipe.ListenKvH\x00\x42\t\n\x07\x63ommand\"P\n\x06Submit\x12\x33\n\x07request\x18\x01 \x01(\x0b\x32\".pagelet.engine.v1.GenerateRequest\x12\x11\n\tarrived_s\x18\x02 \x01(\x01\"\x16\n\x08ListenKv\x12\n\n\x02on\x18\x01 \x01(\x08\"\x9e\x01\n\tCoreFrame\x12+\n\x05ready\x18\x01 \x01(\x0b\x32\x1a.pagelet.engine.pipe.ReadyH\x00\x12.\n\x04step\x18\x02 \x01(\x0b\x32\x1e.pagelet.engine.pipe.StepFrameH\x00\x12+\n\x05\x66\x61tal\x18\x03 \x01(\x0b\x32\x1a.pagelet.engine.pipe.FatalH\x00\x42\x07\n\x05\x66rame\"[\n\x05Ready\x12+\n\x05model\x18\x01 \x01(\x0b\x32\x1c.pagelet.engine.v1.ModelInfo\x12%\n\x04load\x18\x02 \x01(\x0b\x32\x17.pagelet.engine.v1.Load\"\xfb\x01\n\tStepFrame\x12\x0e\n\x06tokens\x18\x01 \x01(\r\x12\x31\n\x07updates\x18\x02 \x03(\x0b\x32 .pagelet.engine.v1.RequestUpdate\x12%\n\x04load\x18\x03 \x01(\x0b\x32\x17.pagelet.engine.v1.Load\x12-\n\tkv_events\x18\x04 \x03(\x0b\x32\x1a.pagelet.engine.v1.KvEvent\x12/\n\x0bkv_snapshot\x18\x05 \x03(\x0b\x32\x1a.pagelet.engine.v1.KvEvent\x12\x13\n\x0bkv_sequence\x18\x06 \x01(\x04\x12\x0f\n\x07waits_s\x18\x07 \x03(\x02\"\x18\n\x05\x46\x61tal\x12\x0f\n\x07message\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,7 +45,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_READY']._serialized_start=582
   _globals['_READY']._serialized_end=673
   _globals['_STEPFRAME']._serialized_start=676
-  _globals['_STEPFRAME']._serialized_end=910
-  _globals['_FATAL']._serialized_start=912
-  _globals['_FATAL']._serialized_end=936
+  _globals['_STEPFRAME']._serialized_end=927
+  _globals['_FATAL']._serialized_start=929
+  _globals['_FATAL']._serialized_end=953
 # @@protoc_insertion_point(module_scope)

@@ -32,8 +32,9 @@ class StepReports:
         self._listening = self._snapshot_wanted = on
 
     def fill(self, step: pipe.StepFrame) -> None:
-        """Add load, tokens and KV events."""
+        """Add load, tokens, waits and KV events."""
         step.tokens = self._worker.take_tokens()
+        step.waits_s.extend(self._engine.take_waits_s())
         _fill_load(self._engine.load(), step.load)
         events = self._engine.take_kv_events()  # also when nobody listens: they would pile up
         self._sequence += len(events)

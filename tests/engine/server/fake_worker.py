@@ -1,7 +1,7 @@
 """A worker without tensors: the token at position p is p, and switches in the model's folder say how it misbehaves.
 
-A switch is a file in `<model>/switches`: `hold` makes steps wait until it is gone, `raise` fails the next one, `die`
-kills the process as a device that takes it along would.
+A switch is a file in `<model>/switches`: `hold` makes steps wait until it is gone, `slow` makes them take some
+milliseconds, `raise` fails the next one, `die` kills the process as a device that takes it along would.
 """
 
 import os
@@ -20,6 +20,7 @@ MAX_MODEL_LEN = 50_000
 NUM_BLOCKS = 20_000
 TOP = 20
 EOS = VOCABULARY - 1
+SLOW_STEP_S = 0.005
 
 
 class FakeModelError(Exception):
@@ -82,6 +83,8 @@ class FakeWorker:
     def _misbehave(self, switches: Path) -> None:
         while (switches / "hold").exists():
             time.sleep(0.001)
+        if (switches / "slow").exists():
+            time.sleep(SLOW_STEP_S)
         if (switches / "raise").exists():
             raise ValueError("the device is on fire")
         if (switches / "die").exists():

@@ -224,10 +224,11 @@ async def test_metrics_count_tokens_and_requests(
         "vllm:time_to_first_token_seconds_count",
         "vllm:inter_token_latency_seconds_count",
         "vllm:e2e_request_latency_seconds_count",
+        "vllm:request_queue_time_seconds_count",
     )
     before = {name: shared_engine.metric(name) for name in names}
     await tokens_of(stub.Generate(request("counted", tokens=range(10), max_tokens=4)))
     grown = [shared_engine.metric(name) - before[name] for name in names]
-    assert grown == [10, 4, 1, 1, 3, 1]
+    assert grown == [10, 4, 1, 1, 3, 1, 1]
     assert shared_engine.metric("vllm:cache_config_info") == 1
     assert shared_engine.metric("vllm:iteration_tokens_total_sum") >= 13
