@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,10 @@ def namespace(kube: Kube) -> Iterator[str]:
 _ports = itertools.count(18100)
 
 
-@pytest.fixture(scope="session")
-def start_operator(control: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartOperator]:
-    """Start an operator beside the cluster; whatever still runs in the end is stopped."""
+@contextmanager
+def operators(control: Cluster, folder: Path) -> Iterator[StartOperator]:
+    """Start operators beside the cluster; whatever still runs in the end is stopped, and nobody leads any more."""
     started: list[OperatorProcess] = []
-    folder: Path = tmp_path_factory.mktemp("operators")
 
     def start(**options: Any) -> OperatorProcess:
         port = next(_ports)
@@ -65,10 +65,34 @@ def start_operator(control: Cluster, kube: Kube, tmp_path_factory: pytest.TempPa
         started.append(operator)
         return operator.start()
 
-    yield start
-    for operator in started:
-        if operator.alive:
+    try:
+        yield start
+    finally:
+        for operator in started:
             operator.stop()
+
+
+@pytest.fixture
+def start_operator(control: Cluster, kube: Kube, tmp_path: Path) -> Iterator[StartOperator]:
+    """For tests whose operators die, are replaced, or are several."""
+    forget_lease(kube)
+    with operators(control, tmp_path) as start:
+        yield start
+    forget_lease(kube)
+
+
+@pytest.fixture(scope="module")
+def operator(control: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OperatorProcess]:
+    """One for all tests of a module."""
+    forget_lease(kube)
+    with operators(control, tmp_path_factory.mktemp("operator")) as start:
+        yield start()
+
+
+def forget_lease(kube: Kube) -> None:
+    """That of a leader which was killed: waiting for its end is one test's concern, not all others'."""
+    for lease in kube.list("Lease", "default"):
+        kube.delete("Lease", lease["metadata"]["name"], "default")
 
 
 @pytest.fixture

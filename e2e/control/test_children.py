@@ -1,17 +1,9 @@
 """Scenarios 2 and 12: children are what the operator says, no more and no less; and they go with their service."""
 
-import pytest
-
-from e2e.control.conftest import StartOperator
 from e2e.operator_process import OperatorProcess
 from e2e.scene import Scene, spec_of
 
 KINDS = ("ConfigMap", "Deployment", "ReplicaSet", "Service", "ServiceAccount", "NetworkPolicy", "Job")
-
-
-@pytest.fixture(scope="module")
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    return start_operator()
 
 
 def test_a_child_that_was_deleted_comes_back(scene: Scene, operator: OperatorProcess) -> None:

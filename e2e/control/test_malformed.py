@@ -5,10 +5,9 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-import pytest
 import yaml
 
-from e2e.control.conftest import CRD_FILE, StartOperator
+from e2e.control.conftest import CRD_FILE
 from e2e.kube import Refused
 from e2e.manifests import GPU, GPU_ENGINE, condition, inference_service
 from e2e.operator_process import OperatorProcess
@@ -33,11 +32,6 @@ NONSENSE: tuple[dict[str, Any], ...] = (
     {"podTemplate": {"containers": [{"name": "side"}]}},
     {"podTemplate": {"initContainers": [{"name": "UPPER", "image": "x"}]}},
 )
-
-
-@pytest.fixture(scope="module")
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    return start_operator()
 
 
 def nodes(schema: dict[str, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

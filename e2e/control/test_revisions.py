@@ -2,17 +2,9 @@
 
 import time
 
-import pytest
-
-from e2e.control.conftest import StartOperator
 from e2e.manifests import condition
 from e2e.operator_process import OperatorProcess
 from e2e.scene import Scene
-
-
-@pytest.fixture(scope="module")
-def operator(start_operator: StartOperator) -> OperatorProcess:
-    return start_operator()
 
 
 def replica_sets_ever(scene: Scene) -> int:
