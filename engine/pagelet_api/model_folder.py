@@ -35,6 +35,10 @@ class ModelFolderError(Exception):
     """A folder that is not the model it should be; the message says which file, what was wanted and what to do."""
 
 
+class OtherBytesError(ModelFolderError):
+    """Everything is there, but a digest or a sum is another one than wanted."""
+
+
 def total_bytes(folder: Path) -> int:
     """Bytes that `write_manifest` and `verify` hash: the length of a progress bar."""
     return sum((folder / path).stat().st_size for path in _files(folder))
@@ -53,12 +57,12 @@ def write_manifest(folder: Path, progress: Progress | None = None) -> str:
     partial = folder / f".{MANIFEST}.partial"
     partial.write_bytes(text)
     partial.replace(folder / MANIFEST)
-    return _digest(text)
+    return digest_of(text)
 
 
 def read_digest(folder: Path) -> str:
     """The digest of the folder as its manifest states it; no file is hashed."""
-    return _digest(_manifest_bytes(folder))
+    return digest_of(_manifest_bytes(folder))
 
 
 def verify(folder: Path, wanted_digest: str = "", progress: Progress | None = None) -> str:
@@ -68,13 +72,13 @@ def verify(folder: Path, wanted_digest: str = "", progress: Progress | None = No
     file is reported before anything is hashed. Raises ModelFolderError.
     """
     text = _manifest_bytes(folder)
-    digest = _digest(text)
+    digest = digest_of(text)
     if wanted_digest and wanted_digest != digest:
-        raise ModelFolderError(
+        raise OtherBytesError(
             f"{folder} is another model: wanted digest {wanted_digest}, found {digest}; "
             "correct model.digest, or import the wanted model"
         )
-    listed = _parse(folder, text)
+    listed = parse_manifest(text, str(folder / MANIFEST))
     files = _files(folder)
     if absent := sorted(listed.keys() - set(files)):
         raise ModelFolderError(f"{folder}: {_names(absent)} in {MANIFEST} but not in the folder; import it again")
@@ -85,7 +89,7 @@ def verify(folder: Path, wanted_digest: str = "", progress: Progress | None = No
     _check_complete(folder, files)
     sums = _hash(folder, files, progress)
     if changed := [path for path in files if sums[path] != listed[path]]:
-        raise ModelFolderError(
+        raise OtherBytesError(
             f"{folder}: {_names(changed)} not what {MANIFEST} says: wanted sha256 {listed[changed[0]]}, "
             f"found {sums[changed[0]]}; the file was changed or cut short, import the model again"
         )
@@ -105,6 +109,29 @@ def read_object(file: Path) -> dict[str, Any]:
     return value
 
 
+def parse_manifest(text: bytes, name: str) -> Mapping[str, str]:
+    """Path → sha256 of a manifest in the one form we write: complete lines, paths unique, sorted and inside.
+
+    Raises ModelFolderError, which calls the manifest `name`.
+    """
+    sums: dict[str, str] = {}
+    lines = text.decode("utf-8", "replace").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        match = _LINE.fullmatch(line)
+        if not match:
+            raise ModelFolderError(f"{name}: line {number}: wanted '<sha256>  <path>', found {line!r:.80}")
+        path = match["path"]
+        if path.startswith("/") or ".." in path.split("/") or path in sums:
+            raise ModelFolderError(f"{name}: line {number}: {path!r} is listed twice or is not inside")
+        sums[path] = match["sha256"]
+    return sums
+
+
+def digest_of(manifest: bytes) -> str:
+    """The digest of the folder that has these bytes as its manifest."""
+    return f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+
+
 def _manifest_bytes(folder: Path) -> bytes:
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: wanted a model folder, found {'a file' if folder.exists() else 'nothing'}")
@@ -118,21 +145,6 @@ def _manifest_bytes(folder: Path) -> bytes:
         raise ModelFolderError(f"cannot read {folder / MANIFEST}: {error.strerror}") from error
 
 
-def _parse(folder: Path, text: bytes) -> Mapping[str, str]:
-    """Path → sha256 of a manifest in the one form we write: complete lines, paths unique, sorted and inside."""
-    sums: dict[str, str] = {}
-    lines = text.decode("utf-8", "replace").removesuffix("\n").split("\n")
-    for number, line in enumerate(lines, 1):
-        match = _LINE.fullmatch(line)
-        if not match:
-            raise ModelFolderError(f"{folder / MANIFEST}: line {number}: wanted '<sha256>  <path>', found {line!r:.80}")
-        path = match["path"]
-        if path.startswith("/") or ".." in path.split("/") or path in sums:
-            raise ModelFolderError(f"{folder / MANIFEST}: line {number}: {path!r} is listed twice or is not inside")
-        sums[path] = match["sha256"]
-    return sums
-
-
 def _files(folder: Path) -> list[str]:
     """All files but the manifest, as sorted POSIX paths relative to the folder."""
     if not folder.is_dir():
@@ -143,6 +155,8 @@ def _files(folder: Path) -> list[str]:
 
     paths = []
     for parent, folders, names in os.walk(folder, onerror=refuse):
+        if "lost+found" in folders and Path(parent) == folder:
+            folders.remove("lost+found")  # the file system's own, in the root of a volume, readable by root alone
         for name in (*folders, *names):
             file = Path(parent, name)
             path = file.relative_to(folder).as_posix()
@@ -184,10 +198,6 @@ def _hash(folder: Path, files: list[str], progress: Progress | None) -> dict[str
             return dict(zip(files, pool.map(hash_one, files), strict=True))
     except OSError as error:
         raise ModelFolderError(f"cannot read {error.filename}: {error.strerror}") from error
-
-
-def _digest(text: bytes) -> str:
-    return f"sha256:{hashlib.sha256(text).hexdigest()}"
 
 
 def _names(paths: list[str]) -> str:

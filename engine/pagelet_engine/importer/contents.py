@@ -4,9 +4,11 @@ The meeting point of the room: sources (GGUF, Hugging Face folders) describe a m
 it. Nothing here has read or converted a weight yet, so that a model larger than memory passes through.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -48,3 +50,8 @@ class ModelContents:
     @property
     def num_bytes(self) -> int:
         return self.weight_bytes + sum(map(len, self.files.values()))
+
+
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """The bytes of a configuration file."""
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pagelet_engine.importer.contents import ModelContents, NewTensor
+from pagelet_engine.importer.contents import ModelContents, NewTensor, to_json
 from pagelet_engine.importer.gguf_file import GgufFile
 from pagelet_engine.importer.gguf_llama import llama_config, llama_tensors
 from pagelet_engine.importer.gguf_vocabulary import generation_config, read_vocabulary
 from pagelet_engine.importer.refusal import ImportRefused
-from pagelet_engine.importer.tokenizer_files import to_json, tokenizer_files
+from pagelet_engine.importer.tokenizer_files import tokenizer_files
 
 _Config = Callable[[GgufFile, str], dict[str, Any]]
 _Tensors = Callable[[GgufFile, dict[str, Any]], tuple[NewTensor, ...]]

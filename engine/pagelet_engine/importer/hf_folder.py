@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from pagelet_api.model_folder import ModelFolderError, read_object
 
-from pagelet_engine.importer.contents import ModelContents, NewTensor
+from pagelet_engine.importer.contents import ModelContents, NewTensor, to_json
 from pagelet_engine.importer.floats import FLOATS
 from pagelet_engine.importer.refusal import ImportRefused
 from pagelet_engine.importer.safetensors_file import INDEX, StoredTensor, read_header
-from pagelet_engine.importer.tokenizer_files import to_json
 
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
@@ -25,7 +24,7 @@ def hf_contents(folder: Path, dtype: str | None) -> ModelContents:
 
     Raises ImportRefused.
     """
-    stored = [tensor for path in _weight_files(folder) for tensor in read_header(path)]
+    stored = [tensor for path in weight_files(folder) for tensor in read_header(path)]
     config = _required_object(folder, "config.json")
     if "quantization_config" in config:
         raise ImportRefused(
@@ -39,7 +38,7 @@ def hf_contents(folder: Path, dtype: str | None) -> ModelContents:
     )
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the model: those of the index, or the only one."""
     if (folder / INDEX).is_file():
         weight_map = _required_object(folder, INDEX).get("weight_map")

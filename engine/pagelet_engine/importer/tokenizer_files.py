@@ -1,12 +1,12 @@
 """A vocabulary → tokenizer.json, tokenizer_config.json and chat_template.jinja."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, processors
 
 from pagelet_engine.importer import byte_level_bpe, sentencepiece_bpe
+from pagelet_engine.importer.contents import to_json
 from pagelet_engine.importer.gguf_vocabulary import TokenType, Vocabulary
 from pagelet_engine.importer.refusal import ImportRefused
 
@@ -37,11 +37,6 @@ def tokenizer_files(vocabulary: Vocabulary, max_length: int) -> dict[str, bytes]
     if vocabulary.chat_template:
         files["chat_template.jinja"] = vocabulary.chat_template.encode()
     return files
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """The bytes of a configuration file."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _token(vocabulary: Vocabulary, token_id: int | None, wanted: bool) -> list[str]:
