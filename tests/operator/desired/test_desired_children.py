@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,50 +11,26 @@ from pagelet_api import names
 from pagelet_api.config import EngineConfig, GatewayConfig
 from pagelet_api.v1alpha1 import InferenceService, load_inference_service
 from pagelet_operator.desired import Facts, KubernetesObject, desired_children, new_revision
+from pagelet_operator.revision import Revision
 
-from ..conftest import document, services
+from ..conftest import MODEL_FACTS, document, in_cluster, services
+from .conftest import FACTS, UNKNOWN, container_of, of, one, pod_templates, render
 
-FACTS = Facts(engine_image="engine:1", gateway_image="gateway:1")
 DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_SUBDOMAIN = re.compile(r"[a-z]([-a-z0-9.]{0,251}[a-z0-9])?")
 LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-
-
-def render(service: InferenceService, replicas: int | None = None) -> tuple[KubernetesObject, ...]:
-    replicas = service.spec.replicas if replicas is None else replicas
-    return desired_children(service, [new_revision(service, FACTS, replicas)], FACTS)
-
-
-def of(fields: dict[str, Any]) -> tuple[KubernetesObject, ...]:
-    return render(load_inference_service(fields))
-
-
-def one(children: tuple[KubernetesObject, ...], kind: str, component: str = "") -> KubernetesObject:
-    [found] = [
-        child
-        for child in children
-        if child["kind"] == kind and component in ("", child["metadata"]["labels"].get(names.LABEL_COMPONENT))
-    ]
-    return found
-
-
-def pod_templates(children: tuple[KubernetesObject, ...]) -> list[KubernetesObject]:
-    return [child["spec"]["template"] for child in children if "template" in child.get("spec", {})]
-
-
-def container_of(children: tuple[KubernetesObject, ...], kind: str) -> KubernetesObject:
-    [container] = one(children, kind)["spec"]["template"]["spec"]["containers"]
-    return container
+some = settings(max_examples=30)
 
 
 @given(services())
-@settings(max_examples=50)
+@some
 def test_the_same_input_gives_the_same_bytes(service: InferenceService) -> None:
     again = load_inference_service(json.loads(service.model_dump_json(by_alias=True, exclude_defaults=True)))
     assert json.dumps(render(service)) == json.dumps(render(again))
 
 
 @given(services())
-@settings(max_examples=50)
+@some
 def test_every_object_is_complete_uniquely_named_and_owned(service: InferenceService) -> None:
     children = render(service)
     keys = [(child["kind"], child["metadata"]["name"]) for child in children]
@@ -61,30 +38,40 @@ def test_every_object_is_complete_uniquely_named_and_owned(service: InferenceSer
     for child in children:
         metadata = child["metadata"]
         assert child["apiVersion"]
-        assert DNS_LABEL.fullmatch(metadata["name"])
+        # Pods and Services are named by labels of DNS; a ConfigMap's name may be longer.
+        name = DNS_SUBDOMAIN if child["kind"] in ("ConfigMap", "NetworkPolicy") else DNS_LABEL
+        assert name.fullmatch(metadata["name"])
         assert metadata["namespace"] == service.metadata.namespace
         assert all(LABEL_VALUE.fullmatch(value) for value in metadata["labels"].values())
         assert metadata["labels"][names.LABEL_SERVICE] == service.metadata.name
         owners = [owner["uid"] for owner in metadata.get("ownerReferences", [])]
-        assert owners == ([service.metadata.uid] if service.metadata.uid else [])
+        storage = service.spec.model.storage
+        outlives = child["kind"] == "PersistentVolumeClaim" and storage and storage.pvc and storage.pvc.retain
+        assert owners == ([service.metadata.uid] if service.metadata.uid and not outlives else [])
 
 
 @given(services())
-@settings(max_examples=50)
+@some
 def test_every_reference_between_objects_finds_what_it_refers_to(service: InferenceService) -> None:
     children = render(service)
+    data = {child["metadata"]["name"]: child["data"] for child in children if child["kind"] == "ConfigMap"}
     exists = {(child["kind"], child["metadata"]["name"]) for child in children}
     templates = pod_templates(children)
     for template in templates:
         spec = template["spec"]
-        [container] = spec["containers"]
-        ports = {port["name"] for port in container["ports"]}
+        volumes = {volume["name"] for volume in spec["volumes"]}
         assert ("ServiceAccount", spec["serviceAccountName"]) in exists
-        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in spec["volumes"]}
+        for container in (*spec.get("initContainers", ()), *spec["containers"]):
+            assert {mount["name"] for mount in container.get("volumeMounts", ())} <= volumes
+            assert len({mount["mountPath"] for mount in container.get("volumeMounts", ())}) == len(
+                container.get("volumeMounts", ())
+            )
+            ports = {port["name"] for port in container.get("ports", ())}
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+                assert probe not in container or container[probe]["httpGet"]["port"] in ports
         for volume in spec["volumes"]:
-            assert "configMap" not in volume or ("ConfigMap", volume["configMap"]["name"]) in exists
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["httpGet"]["port"] in ports
+            for item in volume.get("configMap", {}).get("items", ()):
+                assert item["key"] in data[volume["configMap"]["name"]]
     for child in children:
         selector = child.get("spec", {}).get("selector")
         if selector is None:
@@ -98,20 +85,23 @@ def test_every_reference_between_objects_finds_what_it_refers_to(service: Infere
             assert port["targetPort"] in {p["name"] for p in chosen[0]["spec"]["containers"][0]["ports"]}
 
 
+@given(in_cluster())
+@some
+def test_while_the_model_is_not_known_all_but_the_new_revision_exists(service: InferenceService) -> None:
+    before = desired_children(service, [], FACTS, model=UNKNOWN)
+    names_before = {(child["kind"], child["metadata"]["name"]) for child in before}
+    after = {(child["kind"], child["metadata"]["name"]) for child in render(service)}
+    assert names_before <= after
+    assert {kind for kind, _ in after - names_before} <= {"ReplicaSet", "ConfigMap", "PodDisruptionBudget"}
+    assert {"Deployment", "Service", "Job", "NetworkPolicy"} <= {kind for kind, _ in names_before}
+
+
 @given(services())
-@settings(max_examples=50)
-def test_pods_satisfy_the_restricted_standard_apart_from_the_local_model_folder(service: InferenceService) -> None:
-    for template in pod_templates(render(service)):
-        spec = template["spec"]
-        assert spec["automountServiceAccountToken"] is False
-        assert spec["securityContext"]["runAsNonRoot"] is True
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-        [container] = spec["containers"]
-        assert container["securityContext"]["allowPrivilegeEscalation"] is False
-        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-        volumes = {key for volume in spec["volumes"] if volume["name"] != "model" for key in volume.keys() - {"name"}}
-        assert volumes <= {"configMap", "emptyDir"}
+@some
+def test_a_revision_that_is_read_back_gives_the_same_objects(service: InferenceService) -> None:
+    revision = new_revision(service, FACTS, 2)
+    again = Revision.read(revision.hash, revision.data, replicas=2)
+    assert desired_children(service, [again], FACTS) == desired_children(service, [revision], FACTS)
 
 
 def test_a_revision_is_an_immutable_config_map_and_a_replica_set_of_the_same_name() -> None:
@@ -121,6 +111,17 @@ def test_a_revision_is_an_immutable_config_map_and_a_replica_set_of_the_same_nam
     assert replica_set["metadata"]["name"] == config_map["metadata"]["name"]
     assert config_map["immutable"] is True
     assert replica_set["spec"]["replicas"] == 2
+    assert json.loads(config_map["data"]["pod-template.json"]) == replica_set["spec"]["template"]
+
+
+def test_a_refused_surge_is_remembered_on_the_replica_set_and_nowhere_else() -> None:
+    service = load_inference_service(document())
+    revision = new_revision(service, FACTS, 1)
+    plain = desired_children(service, [revision], FACTS)
+    refused = desired_children(service, [replace(revision, surge_refused=True)], FACTS)
+    [(before, after)] = [pair for pair in zip(plain, refused, strict=True) if pair[0] != pair[1]]
+    assert after["metadata"].pop("annotations") == {"pagelet.io/surge-refused": "true"}
+    assert before == after
 
 
 def test_an_old_revision_stays_as_it_was_rendered_whatever_the_new_release_would_render() -> None:
@@ -202,6 +203,37 @@ def test_the_engine_may_take_its_start_up_time_and_its_drain_time() -> None:
     probe = container_of(children, "ReplicaSet")["startupProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] == 420
     assert one(children, "ReplicaSet")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > 100
+
+
+def test_a_gateway_is_out_of_every_nodes_tables_before_it_stops_listening() -> None:
+    children = of(document(engine={"drainTimeout": "100s"}))
+    seconds = container_of(children, "Deployment")["lifecycle"]["preStop"]["sleep"]["seconds"]
+    grace = one(children, "Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert seconds >= 3
+    assert grace > 100 + seconds
+
+
+def test_no_engine_is_taken_away_to_save_a_node_and_its_last_words_are_kept() -> None:
+    children = of(document())
+    annotations = one(children, "ReplicaSet")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert container_of(children, "ReplicaSet")["terminationMessagePolicy"] == "FallbackToLogsOnError"
+
+
+def test_pull_secrets_are_for_the_pods_of_every_component() -> None:
+    secrets = [{"name": "registry"}]
+    model = {"source": {"pvc": {"claimName": "models"}}}
+    children = of(document(model=model, podTemplate={"imagePullSecrets": secrets}))
+    templates = pod_templates(children)
+    assert len(templates) == 3
+    assert all(template["spec"]["imagePullSecrets"] == secrets for template in templates)
+
+
+def test_the_engine_must_find_the_model_that_was_verified() -> None:
+    model = {"source": {"pvc": {"claimName": "models"}}}
+    config_map = one(of(document(model=model)), "ConfigMap", names.COMPONENT_ENGINE)
+    config = EngineConfig.model_validate_json(config_map["data"][names.CONFIG_FILE])
+    assert config.digest == MODEL_FACTS.digest
 
 
 def test_a_gateway_that_waits_for_an_engine_is_not_restarted_for_it() -> None:
