@@ -1,4 +1,4 @@
-"""python -m e2e.cluster up|down|status|gpus: the clusters from a command line."""
+"""python -m e2e.cluster up|down|status|image|gpus: the clusters from a command line."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ import time
 
 from . import CLUSTER, CONTROL, Machine, MachineError, ProgramError, WaitError
 from .buildah import BuildError
+from .images import pagelet_image
 from .layout import BINARIES
 
 _LAYOUTS = {layout.name: layout for layout in (CLUSTER, CONTROL)}
@@ -23,6 +24,12 @@ def main() -> int:
             case "status":
                 for layout in _LAYOUTS.values():
                     print(f"{layout.name}:\n{Machine(layout).status()}")
+            case "image":
+                machine = Machine(CLUSTER)
+                for part in arguments.parts:
+                    archive = pagelet_image(part)
+                    machine.load(archive)
+                    print(archive.by_digest)
             case "gpus":
                 Machine(CLUSTER).set_gpus(arguments.count)
     except (MachineError, ProgramError, WaitError, BuildError) as error:
@@ -54,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="end clusters and remove what they left on the machine")
     down.add_argument("names", nargs="+", choices=_LAYOUTS)
     commands.add_parser("status", help="which programs run")
+    image = commands.add_parser("image", help="build images of the product and load them into the cluster")
+    image.add_argument("parts", nargs="+", help="operator, gateway, engine")
     gpus = commands.add_parser("gpus", help="change the number of the node's GPUs")
     gpus.add_argument("count", type=int)
     return parser

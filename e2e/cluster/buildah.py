@@ -17,7 +17,7 @@ from pathlib import Path
 from .layout import IMAGES
 
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-_PIP_CACHE = "/run/pip-cache"
+_PIP_CACHE = "/root/.cache/pip"
 
 
 class BuildError(Exception):
@@ -123,7 +123,6 @@ def _lent(folder: Path) -> Sequence[tuple[str, str, str]]:
     if Path(_CERTIFICATES).exists():
         options["cert"] = _CERTIFICATES
         lent.append((_CERTIFICATES, _CERTIFICATES, ":ro"))
-    options["cache-dir"] = _PIP_CACHE
     configuration, cache = folder / "pip.conf", folder / "pip"
     cache.mkdir(parents=True, exist_ok=True)
     configuration.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items()))

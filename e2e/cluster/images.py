@@ -22,6 +22,7 @@ from .remains import remove_empty, unmount_below
 BASE = "localhost/pagelet-e2e-base:bookworm"
 VERSION = "0.1.0"
 
+_PAGELET_SOURCES = ("pyproject.toml", "README.md", "requirements", "engine", "gateway", "operator")
 _BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _TRACES = (Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb"), Path("/etc/cni/net.d/cni.lock"))
 _PROSE = ("doc", "man", "locale")
@@ -44,20 +45,20 @@ def base_image() -> Archive:
     return _cached(BASE, _hash([], *_BASE_PACKAGES), _make_base)
 
 
-def pagelet_image(part: str, sources: Sequence[Path], arguments: Mapping[str, str] | None = None) -> Archive:
-    """The image of a part of the product, `images/PART/Containerfile`, as localhost/pagelet-PART:0.1.0.
+def pagelet_image(part: str, arguments: Mapping[str, str] | None = None) -> Archive:
+    """The image of a part of the product, images/PART/Containerfile, as localhost/pagelet-PART:0.1.0.
 
-    `sources`: the files and folders which go into it, and on whose change it is built again. The build's context is the
-    repository; it gets the base image as build argument BASE, and `arguments`.
+    Built again when the Containerfile or what it may copy has changed. The context is the repository.
     """
     containerfile = ROOT / "images" / part / "Containerfile"
+    sources = [ROOT / name for name in _PAGELET_SOURCES]
     return built_image(f"localhost/pagelet-{part}:{VERSION}", containerfile, sources, arguments)
 
 
 def built_image(
     reference: str, containerfile: Path, sources: Sequence[Path], arguments: Mapping[str, str] | None = None
 ) -> Archive:
-    """The same for any Containerfile."""
+    """Any image of the context ROOT; its Containerfile gets the base image as build argument BASE, and `arguments`."""
     base = base_image()
     settings = {"BASE": BASE, **(arguments or {})}
     inputs = _hash([containerfile, *sources], base.digest, json.dumps(settings, sort_keys=True))
