@@ -8,13 +8,9 @@ from dataclasses import dataclass
 
 from pagelet_api import names
 
-_CHILD_VERBS = (
-    "list",
-    "watch",
-    "create",
-    "patch",
-    "delete",
-)  # server-side apply needs patch, and create where there is nothing
+# Server-side apply needs patch, and create where there is nothing. An object is read (get) before it is applied for the
+# first time, so that nobody else's of the same name is taken over.
+_CHILD_VERBS = ("get", "list", "watch", "create", "patch", "delete")
 
 
 @dataclass(frozen=True, slots=True)
