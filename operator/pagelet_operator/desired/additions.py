@@ -100,4 +100,5 @@ def _sidecar(container: Mapping[str, Any]) -> KubernetesObject:
 
 
 def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else []
+    """Of what is no list, a list that the API server refuses."""
+    return list(value) if isinstance(value, list) else [] if value is None else [value]
