@@ -1,8 +1,4 @@
-"""How many engine pods each revision should have now: one step of a rollout, for devices that are scarce.
-
-A pure planner, called again after every change; what it must remember is read from the cluster. Knows no objects: the
-caller has counted. Source of the shape: LeaderWorkerSet's rollout planner.
-"""
+"""What the rollout planner is told, and what it answers. Values alone: no decision is taken here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,12 +20,28 @@ class RevisionPods:
     """Of these, pods that are ready."""
     leaving: int = 0
     """Pods that are being deleted and still exist: they hold their devices."""
+    faltering: int = 0
+    """Pods that exist and served until a moment ago: not ready, but not to be given up either."""
     unscheduled_since_s: float | None = None
     """Since when its longest-waiting pod has had no node; None: all have one."""
     failing: str = ""
     """Why its pods will not become ready by themselves (a sentence); empty: nothing is known to be wrong."""
     surge_refused: bool = False
     """Whether Auto found no device for it in time, and goes in place (remembered on its ReplicaSet)."""
+
+    @property
+    def staying(self) -> int:
+        """Ready pods that remain when the ReplicaSet has shrunk to what is wanted: it deletes others first."""
+        return min(self.ready, self.wanted)
+
+    @property
+    def protected(self) -> int:
+        """Pods that serve, or did until a moment ago."""
+        return min(self.ready + self.faltering, self.wanted)
+
+    @property
+    def is_failing(self) -> bool:
+        return bool(self.failing) and self.ready < max(self.pods, self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +71,3 @@ class RolloutStep:
     """The target's surge pod found no device in time: remember it on its ReplicaSet with the same write."""
     wake_in_s: float | None = None
     """When to plan again though nothing changes."""
-
-
-def plan_rollout(
-    revisions: tuple[RevisionPods, ...],
-    target: str,
-    replicas: int,
-    settings: RolloutSettings,
-    now_s: float,
-) -> RolloutStep:
-    """One step towards `replicas` pods of revision `target` ("" : none, keep what is) and none of the others.
-
-    `revisions` are ordered from oldest to newest; the target is among them, with wanted=0 if it is new.
-    """
-    raise NotImplementedError
