@@ -74,16 +74,26 @@ def _of_files(reference: str, files: Mapping[str, Path], command: Sequence[str])
 def _cached(reference: str, inputs: str, make: Callable[[], None]) -> Archive:
     """The archive of `reference` made of these inputs, built unless it is there."""
     path = IMAGES / f"{reference.rpartition('/')[2].replace(':', '-')}.tar"
-    note = path.with_suffix(".json")
+    # Asked before the lock is taken, too: nobody waits for another's build who needs nothing built.
+    if found := _found(reference, path, inputs):
+        return found
     with _storage():
-        if path.exists() and note.exists():
-            written = json.loads(note.read_text())
-            if written["inputs"] == inputs:
-                return Archive(reference, written["digest"], path)
+        if found := _found(reference, path, inputs):
+            return found
+        path.with_suffix(".json").unlink(missing_ok=True)
         make()
         archive = buildah.push(reference, path)
-        note.write_text(json.dumps({"inputs": inputs, "digest": archive.digest}) + "\n")
+        path.with_suffix(".json").write_text(json.dumps({"inputs": inputs, "digest": archive.digest}) + "\n")
         return archive
+
+
+def _found(reference: str, path: Path, inputs: str) -> Archive | None:
+    note = path.with_suffix(".json")
+    if path.exists() and note.exists():
+        written = json.loads(note.read_text())
+        if written["inputs"] == inputs:
+            return Archive(reference, written["digest"], path)
+    return None
 
 
 @contextmanager
