@@ -116,14 +116,17 @@ def plan_gpu(
     usable = tensor_parallel_size * share
     weights = sizes.weight_bytes(shape, resolved)
     activations = tensor_parallel_size * activation_bytes(shape, resolved, max_num_batched_tokens, max_num_seqs)
-    if usable <= weights + activations:
+    # Ranks beyond the number of KV heads hold copies.
+    held = replace(shape, num_kv_heads=max(shape.num_kv_heads, tensor_parallel_size))
+    block = sum(sizes.page_bytes(group, block_size, resolved) for group in sizes.kv_groups(held))
+    wanted = weights + activations + FEWEST_BLOCKS * block
+    if usable < wanted:
         times = f"{tensor_parallel_size} × " if tensor_parallel_size > 1 else ""
         raise DoesNotFitError(
-            f"weights {_mib(weights)} + largest step {_mib(activations)} = {_mib(weights + activations)}, but "
-            f"{times}{utilization_percent} % of {_mib(memory_bytes)} is {_mib(usable)}; take a larger device, or a "
-            "dtype of fewer bytes"
+            f"weights {_mib(weights)} + largest step {_mib(activations)} + {FEWEST_BLOCKS} KV blocks "
+            f"{_mib(FEWEST_BLOCKS * block)} = {_mib(wanted)}, but {times}{utilization_percent} % of "
+            f"{_mib(memory_bytes)} is {_mib(usable)}; take a larger device, or a dtype of fewer bytes"
         )
-    held = replace(shape, num_kv_heads=max(shape.num_kv_heads, tensor_parallel_size))
     plan = plan_pool(
         held,
         pool_bytes=usable - weights - activations,

@@ -112,7 +112,8 @@ def requested(pod_spec: Part, resource: str) -> int:
 
 
 def devices(pod_spec: Part) -> Mapping[str, int]:
-    """The devices that a pod asks for, by resource; devices are what a vendor names: vendor.tld/device."""
+    """The devices that a pod asks for, by resource, accelerators first; a device is what a vendor names:
+    vendor.tld/device."""
     names = {
         name: None
         for container in (*pod_spec.get("containers", ()), *pod_spec.get("initContainers", ()))
@@ -120,8 +121,12 @@ def devices(pod_spec: Part) -> Mapping[str, int]:
         for name in (container.get("resources") or {}).get(kind) or {}
         if "/" in name and not name.startswith("kubernetes.io/")
     }
-    counts = {name: requested(pod_spec, name) for name in sorted(names)}
+    counts = {name: requested(pod_spec, name) for name in sorted(names, key=_accelerators_first)}
     return {name: count for name, count in counts.items() if count}
+
+
+def _accelerators_first(name: str) -> tuple[bool, str]:
+    return not name.startswith(("nvidia.com/", "amd.com/")), name
 
 
 def _of_container(container: Part, resource: str) -> int:

@@ -23,9 +23,7 @@ from pagelet_operator.local.machine import available_memory_bytes
 from pagelet_operator.local.pod import Pod, UnsupportedPod
 from pagelet_operator.local.workload import SERVICE_ADDRESS, read_workloads
 from pagelet_operator.release import engine_image, gateway_image
-
-PROCESS_OVERHEAD_BYTES = 600 * 2**20
-"""An engine's interpreter, libraries and small change, beside weights and KV cache."""
+from pagelet_operator.replica_memory import PROCESS_OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
