@@ -12,7 +12,7 @@ from pydantic.alias_generators import to_camel
 from pagelet_api.sizes import ModelShape
 
 MAX_BYTES = 4096
-_LONGEST_MESSAGE = 2048
+_LONGEST_MESSAGE = 1900
 
 
 class FailureReason(StrEnum):
@@ -68,8 +68,11 @@ class ModelReport(_Message):
     def to_json(self) -> str:
         """At most MAX_BYTES of UTF-8; a longer failure message is cut."""
         report = self
-        if self.failure and len(self.failure.message.encode()) > _LONGEST_MESSAGE:
-            message = self.failure.message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore") + "…"
+        if self.failure:
+            message = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in self.failure.message)
+            if len(message.encode()) > _LONGEST_MESSAGE:
+                message = message.encode()[:_LONGEST_MESSAGE].decode(errors="ignore") + "…"
+            # Quotes and backslashes are the only printable characters that JSON escapes, to twice their length.
             report = self.model_copy(update={"failure": self.failure.model_copy(update={"message": message})})
         text = report.model_dump_json(by_alias=True, exclude_none=True)
         assert len(text.encode()) <= MAX_BYTES, len(text)

@@ -1,4 +1,5 @@
-module pagelet.io/e2e/tools/versitygw
+// versitygw, an S3 service over a folder; a module of its own, like every program here.
+module pagelet.io/e2e/versitygw
 
 go 1.26
 

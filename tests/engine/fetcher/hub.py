@@ -74,6 +74,9 @@ class FakeHub:
             siblings.append(about)
         return {"sha": COMMIT, "siblings": siblings}
 
+    def go_on(self) -> None:
+        self._go_on.set()
+
     def wait_for_go_on(self) -> None:
         self.arrived.set()
         self._go_on.wait(60)
