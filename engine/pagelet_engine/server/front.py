@@ -18,6 +18,7 @@ from pagelet_api import names
 from pagelet_api.config import EngineConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.core_child import CoreChild, describe_exit
 from pagelet_engine.server.core_link import CoreLink
@@ -35,6 +36,9 @@ from pagelet_engine.server.streams import MAX_BACKLOG_BYTES
 HEALTH_INTERVAL_S = 1.0
 GOODBYE_S = 5.0
 """How long clients may take to read their last messages, and the core to exit once asked."""
+
+MAX_SENTENCE = 1500
+"""Characters of a line that we say: Kubernetes shows the last 2 KiB of the log of a container that has ended."""
 
 SAME_SIGNAL_S = 1.0
 """A terminal signals a whole group, and a runtime then forwards what it got: so soon, a second signal is the first."""
@@ -68,6 +72,8 @@ class Front:
         self._stop = asyncio.Event()
         self._signalled_s = 0.0
         self._ready = asyncio.Event()
+        self._cgroup = Cgroup()
+        self._oom_kills_before = self._cgroup.oom_kills()
 
     async def run(self) -> int:
         """Serve until a signal or the core's end; returns the exit code."""
@@ -179,9 +185,21 @@ class Front:
             _say(self._status.last_words)
         else:
             where = f"after step {self._in_flight.load.step}" if self._status.model else "while it loaded the model"
-            why = self._status.last_words or self._child.last_log or "nothing"
-            _say(f"the core {describe_exit(code)} {where}, {requests} requests in flight; it last said: {why}")
+            why = (
+                self._out_of_memory() or f"it last said: {self._status.last_words or self._child.last_log or 'nothing'}"
+            )
+            _say(f"the core {describe_exit(code)} {where}, {requests} requests in flight; {why}")
         return 1
+
+    def _out_of_memory(self) -> str:
+        """A sentence if the kernel has killed somebody in this container for its memory."""
+        if self._cgroup.oom_kills() <= self._oom_kills_before:
+            return ""
+        limit_mib = (self._cgroup.memory_limit_bytes() or 0) >> 20
+        return (
+            f"out of memory: the container's limit is {limit_mib} MiB; raise resources.limits.memory, or lower "
+            "kvCacheMemory, maxNumBatchedTokens or maxNumSeqs"
+        )
 
 
 def _probe(good: bool, reason: str) -> Answer:
@@ -201,4 +219,5 @@ async def _first(*waiting: Awaitable[object]) -> None:
 
 
 def _say(sentence: str) -> None:
-    print(f"pagelet engine: {sentence}", file=sys.stderr, flush=True)
+    """One line, whatever the sentence quotes: the last one is what a person is shown."""
+    print(f"pagelet engine: {' '.join(sentence.split())[:MAX_SENTENCE]}", file=sys.stderr, flush=True)

@@ -1,21 +1,19 @@
 """Fill a model from a checkpoint: each tensor read once, straight into its (fused) parameter, and none forgotten."""
 
 import re
-import sys
 from collections.abc import Mapping, Sequence
 
 import torch
-from tqdm import tqdm
 
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.destination import Destination, WeightsError
+from pagelet_engine.weights.progress import LoadProgress
 
 _SHOWN = 5
-_BAR_AFTER_S = 1.0  # a load that is over by then shows no bar
 
 
 def load_weights(checkpoint: Checkpoint, destinations: Mapping[str, Destination], ignored: Sequence[str] = ()) -> None:
-    """Copy every tensor of the checkpoint to its destination, with a progress bar on stderr when it takes long.
+    """Copy every tensor of the checkpoint to its destination, with lines of progress when it takes long.
 
     ignored: patterns (whole names) of tensors that the model does without. Raises WeightsError, before anything is
     copied, for destinations that no tensor fills and for tensors that are neither wanted nor ignored; while copying,
@@ -25,13 +23,12 @@ def load_weights(checkpoint: Checkpoint, destinations: Mapping[str, Destination]
     found = {name for name in checkpoint.names if not any(pattern.fullmatch(name) for pattern in surplus)}
     _refuse(sorted(destinations.keys() - found), "missing from the checkpoint", "the download or import is incomplete")
     _refuse(sorted(found - destinations.keys()), "unknown to the model", "config.json describes another architecture")
-    total = sum(destination.into.nbytes for destination in destinations.values())
-    bar = tqdm(total=total, desc="weights", unit="B", unit_scale=True, delay=_BAR_AFTER_S, file=sys.stderr, leave=False)
-    with bar, torch.inference_mode():
+    progress = LoadProgress(sum(destination.into.nbytes for destination in destinations.values()))
+    with torch.inference_mode():
         for name, tensor in checkpoint.tensors():
             if name in destinations:
                 destinations[name].fill(name, tensor)
-                bar.update(destinations[name].into.nbytes)
+                progress.advance(destinations[name].into.nbytes)
 
 
 def _refuse(names: list[str], what: str, hint: str) -> None:

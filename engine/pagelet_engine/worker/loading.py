@@ -11,11 +11,13 @@ from pagelet_api.memory_plan import DoesNotFitError, pool_blocks, resolve_max_mo
 from pagelet_api.model_folder import ModelFolderError, read_object, verify
 from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
 
+from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.layers.weight_format import Plain
 from pagelet_engine.models.registry import Model, build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.destination import WeightsError
 from pagelet_engine.weights.loading import load_weights
+from pagelet_engine.worker.budget import Budget, accelerator_budget, check_fits, container_budget
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.model_facts import ModelError, ModelFacts, begin_token, end_tokens
 
@@ -35,7 +37,7 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
     """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
 
     Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
-    weights that do not fit config.json, a device that is not there, and too little memory for the KV pool.
+    weights that do not fit config.json, a device that is not there, and too little memory for weights and KV pool.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify") as pool:
         verification = pool.submit(verify, model_dir, config.digest)
@@ -55,6 +57,9 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
     dtype = sizes.resolve_dtype(config.dtype.value, shape)
     groups = sizes.kv_groups(shape)
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
+    weight_bytes = sizes.weight_bytes(shape, dtype)
+    if budget := _budget(device, config):
+        check_fits(budget, weight_bytes, config.kv_cache_bytes)
 
     model = build_model(shape, raw, Plain(_DTYPES[dtype], device))
     load_weights(Checkpoint(model_dir), model.load(), model.ignored)
@@ -63,7 +68,7 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         digest=digest.result(),
         architecture=shape.architecture,
         parameters=sizes.parameter_count(shape),
-        weight_bytes=sizes.weight_bytes(shape, dtype),
+        weight_bytes=weight_bytes,
         dtype=dtype,
         kv_cache_dtype=dtype,
         vocab_size=shape.vocab_size,
@@ -73,6 +78,15 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
     return LoadedModel(model, _pool(config, groups, num_blocks, _DTYPES[dtype], device), num_blocks, facts)
+
+
+def _budget(device: torch.device, config: EngineConfig) -> Budget | None:
+    """None: nothing but the machine itself limits it."""
+    if device.type != "cpu":
+        _, total_bytes = torch.cuda.mem_get_info(device)
+        return accelerator_budget(total_bytes, config.gpu_memory_utilization_percent)
+    limit_bytes = Cgroup().memory_limit_bytes()
+    return None if limit_bytes is None else container_budget(limit_bytes)
 
 
 def _pool(
