@@ -1,4 +1,4 @@
-"""What the operator is started with: flags, each also by an environment variable PAGELET_…. Checked here, then fixed."""
+"""What the operator is started with: flags, each also by a variable PAGELET_… of the environment."""
 
 import argparse
 import os

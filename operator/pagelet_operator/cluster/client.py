@@ -23,8 +23,11 @@ from pagelet_operator.observed import KubernetesObject
 USER_AGENT = f"pagelet-operator/{version('pagelet')}"
 _TIMEOUT_S = 30.0
 _JSON = "application/json"
-_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=1"
+_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
+# A field of a wrong type, or one that does not exist: the server calls it an internal error, and it is none.
+_NOT_TYPED = "failed to create typed patch object"
+_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 _MERGE = "application/merge-patch+json"
 
 
@@ -131,10 +134,9 @@ def _read(status: int, text: bytes, what: str) -> dict[str, Any]:
     message = answer.get("message") or f"{what}: status {status}"
     if status == HTTPStatus.CONFLICT:
         raise Conflict(status, reason, message)
-    if (
-        status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
-        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    ):
+    if message.startswith(_NOT_TYPED):
+        raise Refused(status, "Invalid", message)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
         raise Unreachable(status, reason, message)
     raise Refused(status, reason, message)
 
