@@ -59,19 +59,6 @@ class Capacity:
         return any(pool.most_free_on_a_node >= wanted for pool in self.pools)
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterDevices:
-    """All nodes, and all pods that may be on them, of one moment."""
-
-    nodes: tuple[KubernetesObject, ...]
-    pods: tuple[KubernetesObject, ...]
-
-    def free_for(self, pod_spec: Part) -> Capacity | None:
-        """The devices that a pod of `pod_spec` may be given; None: it asks for none."""
-        resource = next(iter(devices(pod_spec)), None)
-        return free_devices(self.nodes, self.pods, resource, pod_spec) if resource else None
-
-
 def free_devices(
     nodes: Iterable[KubernetesObject], pods: Iterable[KubernetesObject], resource: str, pod_spec: Part
 ) -> Capacity:

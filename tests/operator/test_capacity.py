@@ -120,15 +120,9 @@ def test_a_pod_is_given_its_containers_devices_or_its_largest_init_containers() 
 
 
 def test_the_devices_of_a_pod_are_those_that_a_vendor_names() -> None:
-    limits = {
-        GPU: 2,
-        "cpu": "4",
-        "memory": "4Gi",
-        "ephemeral-storage": "1Gi",
-        "amd.com/gpu": "0",
-        "hugepages-2Mi": "4Mi",
-    }
-    assert devices({"containers": [{"resources": {"limits": limits}}]}) == {GPU: 2}
+    limits = {GPU: 2, "cpu": "4", "memory": "4Gi", "amd.com/gpu": "0", "a.io/nic": 1}
+    spec = {"containers": [{"resources": {"limits": limits}}]}
+    assert list(devices(spec).items()) == [(GPU, 2), ("a.io/nic", 1)], "accelerators first"
 
 
 counts = st.integers(0, 8)
