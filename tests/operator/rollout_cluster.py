@@ -9,7 +9,10 @@ from enum import IntEnum
 from functools import partial
 from random import Random
 
+from pagelet_api.v1alpha1 import RolloutStrategy
 from pagelet_operator.rollout import RevisionPods, RolloutSettings, RolloutStep, plan_rollout
+
+TIMEOUT_S = 20
 
 
 class State(IntEnum):
@@ -140,3 +143,13 @@ class Cluster:
 
     def _become(self, pod: Pod, state: State) -> None:
         pod.state, pod.since_s = state, self.now_s
+
+
+def rules(strategy: RolloutStrategy, max_unavailable: int = 1, *, allow_downtime: bool = False) -> RolloutSettings:
+    return RolloutSettings(strategy, TIMEOUT_S, max_unavailable, allow_downtime)
+
+
+def serving(replicas: int, devices: int, bad: str = "") -> Cluster:
+    """A cluster in which revision a has all its replicas ready."""
+    pods = [Pod("a", State.READY, 0) for _ in range(replicas)]
+    return Cluster(devices, ["a"], frozenset(bad), {"a": replicas}, pods=pods)
