@@ -92,12 +92,15 @@ class Cluster:
     def get(self, kind: str, name: str, namespace: str = "default") -> dict[str, Any] | None:
         """None if there is none."""
         text = self.kubectl("get", kind, name, "-n", namespace, "--ignore-not-found", "-o", "json")
-        return json.loads(text) if text else None
+        found: dict[str, Any] | None = json.loads(text) if text else None
+        return found
 
-    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> "list[dict[str, Any]]":
+    def list(self, kind: str, namespace: str | None = None, selector: str = "") -> Sequence[Object]:
         """In all namespaces if none is given."""
         where = ["-A"] if namespace is None else ["-n", namespace]
-        return json.loads(self.kubectl("get", kind, *where, f"--selector={selector}", "-o", "json"))["items"]
+        text = self.kubectl("get", kind, *where, f"--selector={selector}", "-o", "json")
+        items: Sequence[Object] = json.loads(text)["items"]
+        return items
 
     def delete(self, kind: str, name: str, namespace: str = "default", *, wait: bool = True) -> None:
         """Nothing happens if there is none."""
@@ -122,7 +125,8 @@ class Cluster:
         """For what kubectl is too slow for."""
         from kubernetes.config import new_client_from_config
 
-        return new_client_from_config(str(self.kubeconfig))
+        client: ApiClient = new_client_from_config(str(self.kubeconfig))  # type: ignore[no-untyped-call]
+        return client
 
     # ---- waits -------------------------------------------------------------------------------------------------------
 
@@ -149,7 +153,7 @@ class Cluster:
         except CommandError as error:
             return f"and the cluster cannot be asked why: {error}"
 
-    def _last_words(self, pods: "list[dict[str, Any]]") -> Iterator[str]:
+    def _last_words(self, pods: Sequence[Object]) -> Iterator[str]:
         for pod in pods:
             namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
             for status in container_statuses(pod):

@@ -45,7 +45,7 @@ def write_credentials(layout: Layout) -> None:
     lines = [f'{tokens[user]},{name},{name},"{",".join(groups)}"' for user, (name, groups) in USERS.items()]
     (layout.keys / "tokens.csv").write_text("\n".join(lines) + "\n")
     # The admin's comes last: it says that all is there.
-    for user in reversed(USERS):
+    for user in reversed(list(USERS)):
         kubeconfig = layout.kubeconfig(user)
         kubeconfig.touch(0o600)
         kubeconfig.write_text(json.dumps(_kubeconfig(layout, user, tokens[user]), indent=1) + "\n")

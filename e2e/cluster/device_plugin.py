@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import grpc
 
@@ -51,7 +52,7 @@ class DevicePlugin:
                 sent = names
             time.sleep(_POLL_S)
 
-    def Allocate(self, request: object, context: grpc.ServicerContext) -> object:
+    def Allocate(self, request: Any, context: grpc.ServicerContext) -> object:
         containers = [
             self._messages.ContainerAllocateResponse(
                 envs={"NVIDIA_VISIBLE_DEVICES": ",".join(container.devices_ids), "NVIDIA_DRIVER_CAPABILITIES": "all"}

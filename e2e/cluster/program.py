@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 
 class ProgramError(Exception):
@@ -122,8 +123,9 @@ class Programs:
             time.sleep(0.02)
         return True
 
-    def _record(self, name: str) -> dict:
-        return json.loads(self._path(name).read_text())
+    def _record(self, name: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(self._path(name).read_text())
+        return record
 
     def _path(self, name: str) -> Path:
         return self._records / f"{name}.json"
