@@ -199,7 +199,14 @@ def test_a_memory_limit_below_the_sum_is_refused_on_the_cpu_alone() -> None:
         ({"volumes": [{"name": "model", "emptyDir": {}}]}, "ReservedName"),
         ({"initContainers": [{"name": "fetch", "image": "x"}]}, "ReservedName"),
         ({"containers": [{"name": "fetch", "image": "x"}]}, "ReservedName"),
-        ({"volumes": [{"name": "mine", "hostPath": {"path": "/"}}]}, ""),
+        ({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}, "UnsafeVolume"),
+        ({"volumes": [{"name": "v", "nfs": {"server": "s", "path": "/"}}]}, "UnsafeVolume"),
+        ({"containers": [{"name": "s", "ports": [{"containerPort": 1, "hostPort": 1}]}]}, "ReachesTheNode"),
+        ({"containers": [{"name": "s", "livenessProbe": {"httpGet": {"host": "h"}}}]}, "ReachesTheNode"),
+        (
+            {"initContainers": [{"name": "s", "lifecycle": {"preStop": {"tcpSocket": {"host": "h"}}}}]},
+            "ReachesTheNode",
+        ),
     ],
 )
 def test_what_is_ours_in_a_pod_is_not_taken_from_a_pod_template(template: dict[str, Any], expected: str) -> None:
