@@ -232,9 +232,8 @@ def test_an_engine_that_leaves_or_has_ended_does_not_count() -> None:
 
 
 def test_writes_that_failed_and_objects_of_others_are_told_first() -> None:
-    status = status_of(
-        *SERVING, conflicts=("Service/smol: exists already.",), errors=("applying ConfigMap/a: no.", "b")
-    )
+    conflicts = ("Service/smol: exists already.",)
+    status = status_of(*SERVING, conflicts=conflicts, errors=("applying ConfigMap/a: no.", "b"))
     assert condition(status, "Degraded") == ("True", "ApplyFailed", "applying ConfigMap/a: no; b")
     status = status_of(*SERVING, conflicts=conflicts)
     assert condition(status, "Degraded") == ("True", "Conflict", "Service/smol: exists already")
