@@ -59,6 +59,7 @@ METRIC_ITERATION_TOKENS = "vllm:iteration_tokens_total"  # a histogram, for all 
 METRIC_BLOCKS_IN_USE = "pagelet:kv_blocks_in_use"
 METRIC_BLOCKS_CACHED = "pagelet:kv_blocks_cached"
 METRIC_BLOCKS_TOTAL = "pagelet:kv_blocks_total"
+METRIC_BROKEN = "pagelet:requests_broken"
 # What a gateway sees of the same requests, in names of its own: dashboards add up the field's names over all pods.
 METRIC_GATEWAY_RUNNING = "pagelet:gateway_requests_running"
 METRIC_GATEWAY_TTFT = "pagelet:gateway_time_to_first_token_seconds"

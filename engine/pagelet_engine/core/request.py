@@ -12,6 +12,8 @@ class FinishReason(Enum):
     LENGTH = "length"
     ABORT = "abort"
     DEADLINE = "deadline"
+    BROKEN = "broken"
+    """The model computed no numbers: NaN or infinity."""
 
 
 @dataclass(frozen=True, slots=True)

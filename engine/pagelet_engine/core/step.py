@@ -105,6 +105,8 @@ class Sampled:
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """For the segment's prompt positions: entry i is about the prompt's token at position start + i + 1 (so a chunk's
     last entry is about the next chunk's first token, and nothing is reported past the prompt's end)."""
+    broken: bool = False
+    """The model computed NaN or infinity where a token was to be drawn: none is better than a meaningless one."""
 
 
 class StepHandle(Protocol):

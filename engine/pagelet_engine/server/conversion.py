@@ -11,6 +11,7 @@ from pagelet_api import inference_pb2 as pb
 from pagelet_engine.core import request as core
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import TokenLogprobs
+from pagelet_engine.server.refusal import Code, refusal
 
 FINISH_REASONS = {
     core.FinishReason.STOP: pb.STOP,
@@ -18,6 +19,10 @@ FINISH_REASONS = {
     core.FinishReason.ABORT: pb.ABORT,
     core.FinishReason.DEADLINE: pb.DEADLINE,
 }
+
+BROKEN_SENTENCE = (
+    "the model computed NaN or infinity for this request; another prompt, or another engine, may do better"
+)
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this are greedy: that is their limit, and dividing logits by less overflows."""
@@ -70,6 +75,10 @@ def add_update(update: core.RequestUpdate, into: RepeatedCompositeFieldContainer
     """Append the update to a frame's."""
     message = into.add()
     message.request_id = update.request_id
+    if any(sample.finish_reason is core.FinishReason.BROKEN for sample in update.samples):
+        # All samples of a request end together then, and what the others said is not worth an answer.
+        message.CopyFrom(refusal(update.request_id, Code.INTERNAL, BROKEN_SENTENCE))
+        return
     for sample in update.samples:
         entry = message.samples.add()
         if sample.index:

@@ -183,6 +183,8 @@ class InFlight:
             else:
                 measures.time_to_first_token.observe(now_s - entry.arrived_s)
             entry.last_token_s = now_s
+        if update.error.code == Code.INTERNAL:
+            measures.broken_requests += 1
         if update.HasField("prompt"):
             measures.prompt_tokens += update.prompt.tokens
         if update.finished and not update.HasField("error"):

@@ -44,6 +44,7 @@ class Measures:
     def __init__(self) -> None:
         self.prompt_tokens = 0
         self.generation_tokens = 0
+        self.broken_requests = 0
         self.finished_requests = dict.fromkeys(_REASONS, 0)
         self.time_to_first_token = Histogram(metric_buckets.TIME_TO_FIRST_TOKEN_S)
         self.inter_token = Histogram(metric_buckets.INTER_TOKEN_S)

@@ -53,6 +53,7 @@ class EngineCollector(Collector):
             (names.METRIC_PREFIX_QUERIES, "Prompt tokens looked up in the prefix cache.", load.prefix_queries),
             (names.METRIC_PREFIX_HITS, "Prompt tokens found in the prefix cache.", load.prefix_hits),
             (names.METRIC_PREEMPTIONS, "Requests set back to make room.", load.preemptions),
+            (names.METRIC_BROKEN, "Requests for which the model computed NaN or infinity.", measures.broken_requests),
         ):
             counter = CounterMetricFamily(name, text, labels=["model_name"])
             counter.add_metric(self._labels, value)

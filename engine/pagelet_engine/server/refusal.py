@@ -21,6 +21,7 @@ class Code(IntEnum):
     ALREADY_EXISTS = 6
     RESOURCE_EXHAUSTED = 8
     ABORTED = 10
+    INTERNAL = 13
     UNAVAILABLE = 14
 
 

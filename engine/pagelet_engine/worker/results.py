@@ -13,10 +13,6 @@ class StepError(Exception):
     """A step that could not be executed. What the worker's state is now is unknown: the engine ends."""
 
 
-class LogitsError(StepError):
-    """A model that computed NaN or infinity. No token is better than a meaningless one, so the step fails."""
-
-
 @dataclass(frozen=True, slots=True)
 class AskedLogprobs:
     """Rows of log probabilities, whose they are, and how many alternatives each wants."""
@@ -47,25 +43,25 @@ class LaunchedStep:
     """By sample."""
 
     def result(self) -> Mapping[int, Sampled]:
-        """Wait for the device. Raises LogitsError."""
+        """Wait for the device."""
         drawing = [segment for segment in self.step.segments if segment.samples_token]
         tokens = self.drawn.tokens.tolist() if self.drawn else []
         sound = self.drawn.sound.tolist() if self.drawn else []
-        if not all(sound):
-            broken = [segment for segment, is_sound in zip(drawing, sound, strict=True) if not is_sound]
-            raise LogitsError(
-                f"step {self.step.number}: the model computed NaN or infinite logits for {len(broken)} of {len(sound)} "
-                f"samples, first at position {broken[0].start + broken[0].num_tokens - 1}; the weights are broken, or "
-                "numbers leave the range of the dtype: where that is float16, use bfloat16 or float32"
-            )
-        token_of = {segment.sample: token for segment, token in zip(drawing, tokens, strict=True)}
+        token_of = {
+            segment.sample: token if is_sound else None
+            for segment, token, is_sound in zip(drawing, tokens, sound, strict=True)
+        }
         logprobs = self.logprobs.to_host() if self.logprobs else {}
         results = {}
         for segment in self.step.segments:
             number = segment.sample
-            drawn = (token_of[number],) if number in token_of else ()
+            token = token_of.get(number)
+            broken = token is None and segment.samples_token
             prompt = self.prompt_logprobs[number].to_host()[number] if number in self.prompt_logprobs else ()
-            results[number] = Sampled(drawn, logprobs.get(number, ()), prompt)
+            if broken:
+                results[number] = Sampled((), (), prompt, broken=True)
+            else:
+                results[number] = Sampled(() if token is None else (token,), logprobs.get(number, ()), prompt)
         return results
 
 

@@ -47,6 +47,9 @@ def answer_alone(
     return output, False
 
 
+BROKEN = -1
+
+
 def always_one(step: int, sample: int) -> int:
     return 1
 
@@ -55,7 +58,7 @@ class FakeWorker:
     """Worker with `num_blocks` blocks in each of `num_groups` groups, and `num_slots` slots.
 
     `num_drawn` says how many tokens a segment that draws gives back, from (step, sample number): always one for a plain
-    worker; more stands for accepted drafts, none for a draw that has to be repeated.
+    worker; more stands for accepted drafts, none for a draw that has to be repeated, BROKEN for NaN.
     """
 
     def __init__(
@@ -135,7 +138,10 @@ class FakeWorker:
         assert segment.samples_token == (end == known), f"{segment} draws, or not, with {known} tokens known"
         if not segment.samples_token:
             return Sampled((), (), prompt_logprobs)
-        drawn = stay.draw(histories.pop(), self._num_drawn(execution.step.number, segment.sample))
+        number = self._num_drawn(execution.step.number, segment.sample)
+        if number == BROKEN:
+            return Sampled((), (), prompt_logprobs, broken=True)
+        drawn = stay.draw(histories.pop(), number)
         logprobs = tuple(TokenLogprobs(token, -1.0, 1) for token in drawn)
         return Sampled(drawn, logprobs if stay.sampling.logprobs is not None else (), prompt_logprobs)
 

@@ -80,5 +80,13 @@ def test_every_reason_to_finish_has_its_number() -> None:
     numbers = {
         converted(core.RequestUpdate("r", (core.SampleUpdate(0, (), (), reason),))).samples[0].finish_reason
         for reason in core.FinishReason
+        if reason is not core.FinishReason.BROKEN  # an error, not an end
     }
     assert numbers == {pb.STOP, pb.LENGTH, pb.ABORT, pb.DEADLINE}
+
+
+def test_a_broken_request_ends_with_an_error_and_no_tokens() -> None:
+    broken = core.SampleUpdate(0, (), finish_reason=core.FinishReason.BROKEN)
+    message = converted(core.RequestUpdate("r", (core.SampleUpdate(1, (4,)), broken), finished=True))
+    assert (message.error.code, message.finished, len(message.samples)) == (13, True, 0)
+    assert "NaN" in message.error.message
