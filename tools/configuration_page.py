@@ -5,7 +5,6 @@ from typing import Any
 
 from pagelet_api.config import EngineConfig, GatewayConfig
 from pagelet_api.quantities import DURATION_PATTERN, MEMORY_PATTERN
-from pagelet_api.v1alpha1.rules import RULES
 from pagelet_api.v1alpha1.schema import structural_schema
 
 Node = Mapping[str, Any]
@@ -29,8 +28,7 @@ A change under `spec.model`, `spec.engine` or `spec.resources` makes a new revis
 RULES_HEAD = """
 ## InferenceService: rules
 
-Checked besides each field's type: by the API server when the file is applied (as CEL), and by `pagelet` when it reads
-the file. The sentence is what the user sees.
+What fields may not say together, or about a model, is in [rules.md](rules.md), with the sentence shown.
 """
 
 STATUS_HEAD = """
@@ -54,18 +52,12 @@ def configuration_page(crd: Mapping[str, Any]) -> str:
         HEAD,
         *_sections(root["properties"]["spec"], "spec"),
         RULES_HEAD,
-        _rules(),
         STATUS_HEAD,
         *_sections(root["properties"]["status"], "status"),
         CONFIG_HEAD,
         *(_section(structural_schema(model), model.__name__) for model in (EngineConfig, GatewayConfig)),
     ]
     return "\n".join(section.strip("\n") + "\n" for section in sections)
-
-
-def _rules() -> str:
-    rows = ((f"`{rule.path or 'the object'}`", f"`{rule.cel}`", rule.sentence) for rule in RULES)
-    return _table(("at", "CEL", "sentence"), rows)
 
 
 def _sections(node: Node, path: str) -> Iterator[str]:
@@ -88,10 +80,11 @@ def _section(node: Node, title: str) -> str:
         (f"`{name}`", _type(child), "required" if name in required else _default(child), child.get("description", ""))
         for name, child in node["properties"].items()
     )
-    return f"### {title}\n\n{node['description']}\n\n{_table(('field', 'type', 'default', 'meaning'), rows)}"
+    return f"### {title}\n\n{node['description']}\n\n{table(('field', 'type', 'default', 'meaning'), rows)}"
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
 

@@ -16,6 +16,7 @@ from configuration_page import configuration_page
 from grpc_tools import protoc
 from openai_page import openai_page
 from pagelet_api.v1alpha1.crd import custom_resource_definition
+from rules_page import rules_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "engine"
@@ -47,6 +48,7 @@ def generated_files() -> Mapping[Path, bytes]:
         ROOT / "crds" / "pagelet.io_inferenceservices.yaml": crd_yaml(crd).encode(),
         ROOT / "docs" / "configuration.md": configuration_page(crd).encode(),
         ROOT / "docs" / "openai-api.md": openai_page().encode(),
+        ROOT / "docs" / "rules.md": rules_page().encode(),
     }
 
 
