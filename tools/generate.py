@@ -1,4 +1,4 @@
-"""Write every file that is generated from another one: protobuf code, the CustomResourceDefinition, docs.
+"""Write every file that is generated from another one: protobuf code, the CustomResourceDefinition, the chart's, docs.
 
 python tools/generate.py            write them
 python tools/generate.py --check    write nothing; name those that are not what their sources say, and exit 1
@@ -10,16 +10,19 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from configuration_page import configuration_page
 from grpc_tools import protoc
 from openai_page import openai_page
 from pagelet_api.v1alpha1.crd import custom_resource_definition
+from pagelet_operator import permissions
 from rules_page import rules_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "engine"
+CHART_FILES = ROOT / "charts" / "pagelet" / "files"
 
 
 def main() -> int:
@@ -46,6 +49,8 @@ def generated_files() -> Mapping[Path, bytes]:
     return {
         **dict(protobuf_files()),
         ROOT / "crds" / "pagelet.io_inferenceservices.yaml": crd_yaml(crd).encode(),
+        CHART_FILES / "inferenceservices.yaml": crd_yaml(kept_by_helm(crd)).encode(),
+        CHART_FILES / "permissions.yaml": permissions_yaml().encode(),
         ROOT / "docs" / "configuration.md": configuration_page(crd).encode(),
         ROOT / "docs" / "openai-api.md": openai_page().encode(),
         ROOT / "docs" / "rules.md": rules_page().encode(),
@@ -55,6 +60,23 @@ def generated_files() -> Mapping[Path, bytes]:
 def crd_yaml(crd: Mapping[str, object]) -> str:
     comment = "# Generated from engine/pagelet_api/v1alpha1 by `make generate`. Do not edit.\n"
     return comment + yaml.safe_dump(crd, sort_keys=False, width=120, allow_unicode=True)
+
+
+def kept_by_helm(crd: Mapping[str, Any]) -> dict[str, Any]:
+    """The definition as the chart installs it: with it, every InferenceService would go."""
+    metadata = {**crd["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}
+    return {key: metadata if key == "metadata" else value for key, value in crd.items()}
+
+
+def permissions_yaml() -> str:
+    """The operator's permissions as rules of roles, by where they hold."""
+    comment = "# Generated from operator/pagelet_operator/permissions.py by `make generate`. Do not edit.\n"
+    rules = {
+        "namespaced": permissions.rules(permissions.NAMESPACED),
+        "cluster": permissions.rules(permissions.CLUSTER),
+        "lease": permissions.rules(permissions.LEASE),
+    }
+    return comment + yaml.safe_dump(rules, sort_keys=False, width=120)
 
 
 def protobuf_files() -> Iterator[tuple[Path, bytes]]:
