@@ -19,18 +19,25 @@ _REPORTING_CONTROLLER = "pagelet.io/operator"
 _LONGEST_NOTE = 1024  # https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 # What each condition is when nothing has happened yet: becoming that is no news.
 _AT_FIRST = {
-    ConditionType.ACCEPTED: ConditionStatus.UNKNOWN,
-    ConditionType.MODEL_READY: ConditionStatus.FALSE,
+    ConditionType.MODEL_READY: ConditionStatus.UNKNOWN,
     ConditionType.PROGRESSING: ConditionStatus.FALSE,
     ConditionType.AVAILABLE: ConditionStatus.FALSE,
     ConditionType.DEGRADED: ConditionStatus.FALSE,
 }
-_GOOD = {
-    ConditionType.ACCEPTED: ConditionStatus.TRUE,
-    ConditionType.MODEL_READY: ConditionStatus.TRUE,
-    ConditionType.AVAILABLE: ConditionStatus.TRUE,
-    ConditionType.DEGRADED: ConditionStatus.FALSE,
+_BAD = {
+    ConditionType.ACCEPTED: ConditionStatus.FALSE,
+    ConditionType.MODEL_READY: ConditionStatus.FALSE,
+    ConditionType.PROGRESSING: ConditionStatus.FALSE,
+    ConditionType.AVAILABLE: ConditionStatus.FALSE,
+    ConditionType.DEGRADED: ConditionStatus.TRUE,
 }
+# Reasons for the bad status of a condition that are somebody's wish, or a step on the way.
+_INNOCENT = frozenset(
+    {
+        *("Complete", "Held", "NotAccepted", "ScaledToZero", "Suspended"),
+        *("WaitingForModel", "EnginesNotReady", "GatewayNotReady"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,8 @@ class Transition:
 
     @property
     def is_bad(self) -> bool:
-        return _GOOD.get(self.condition, self.status) is not self.status
+        """Whether somebody should look."""
+        return self.status is _BAD[self.condition] and self.reason not in _INNOCENT
 
     def event(self, service: KubernetesObject, identity: str, now_s: float) -> KubernetesObject:
         """The same transition of the same service has the same name, whoever says it."""
@@ -74,22 +82,15 @@ class Transition:
 
 
 def transitions(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Transition, ...]:
-    """Conditions whose status changed, or whose reason did while something is wrong or under way."""
+    """Conditions whose status changed; or whose reason did, where something is wrong or under way."""
     known = {condition["type"]: condition for condition in before.get("conditions", ())}
     found = []
     for condition in after.get("conditions", ()):
-        old = known.get(condition["type"])
-        news = Transition(
-            ConditionType(condition["type"]),
-            ConditionStatus(condition["status"]),
-            condition["reason"],
-            condition.get("message", ""),
-            condition["lastTransitionTime"],
-        )
-        if old is None:
-            changed = news.status is not _AT_FIRST[news.condition]
-        else:
-            changed = (old["status"], old["reason"]) != (condition["status"], condition["reason"])
-        if changed:
-            found.append(news)
+        type_, status = ConditionType(condition["type"]), ConditionStatus(condition["status"])
+        message, since = condition.get("message", ""), condition["lastTransitionTime"]
+        new = Transition(type_, status, condition["reason"], message, since)
+        old = known.get(type_, {"status": _AT_FIRST.get(type_), "reason": None})
+        is_told = new.is_bad or type_ is ConditionType.PROGRESSING
+        if old["status"] != status or (is_told and old["reason"] not in (None, new.reason)):
+            found.append(new)
     return tuple(found)
