@@ -53,7 +53,9 @@ def _node(schema: Mapping[str, Any], definitions: Mapping[str, Any], defaults: b
     if not defaults or node.get("default", "") is None:
         node.pop("default", None)
     elif isinstance(node.get("default"), dict):
-        node["default"] = {}  # then filled from the defaults of its fields
+        # Whole: the API server judges a default by the rules before it fills in the defaults of its fields.
+        fields = node.get("properties", {})
+        node["default"] = {name: field["default"] for name, field in fields.items() if "default" in field}
     assert node.keys() <= set(_KEPT), node.keys() - set(_KEPT)
     return {key: node[key] for key in _KEPT if key in node}
 
