@@ -1,17 +1,8 @@
-"""Pagelet as a user runs it: `pagelet up -f FILE` as a child process, waited for, and stopped with Ctrl-C.
-
-Knows how to start, find and stop it; refuses to know what is asked of it.
-"""
+"""Pagelet as a user runs it, for a benchmark: a service made for it, started, waited for and stopped."""
 
 import json
-import signal
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +12,12 @@ from typing import Any
 from pagelet_api import names
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.append(str(REPOSITORY / "tools"))  # benchmarks are scripts: nothing installs them
+
+from local_service import LocalService, LocalServiceFailed, start  # noqa: E402
+
 MODEL = REPOSITORY / "build" / "models" / "smollm2-135m-instruct"
 START_LIMIT_S = 300
-STOP_LIMIT_S = 60
-_POLL_S = 0.02
 
 
 class ServerFailed(Exception):
@@ -33,43 +26,28 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    url: str
+    local: LocalService
     model: str
-    started_s: float
-    """`time.monotonic()` just before its process was made."""
-    folder: Path
-    """Its log, state and containers' logs."""
-    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return self.local.url
+
+    @property
+    def started_s(self) -> float:
+        """`time.monotonic()` when its process was made."""
+        return self.local.started_s
 
     def engine_metrics(self) -> dict[str, float]:
         """The first engine's numbers by name, summed over labels."""
-        hosts = (self.folder / "state" / "hosts").read_text().splitlines()
-        address = next(line.split()[0] for line in hosts if f"-{names.COMPONENT_ENGINE}" in line)
-        text = _get(f"http://{address}:{names.ENGINE_OPS_PORT}{names.METRICS_PATH}").decode()
-        values: dict[str, float] = {}
-        for line in text.splitlines():
-            if line and not line.startswith("#"):
-                sample, _, value = line.rpartition(" ")
-                name = sample.partition("{")[0]
-                values[name] = values.get(name, 0.0) + float(value)
-        return values
+        return self.local.engine_metrics()
 
     def wait_until_ready(self) -> None:
         """Raises ServerFailed when it ends, or takes too long."""
-        while True:
-            if self.process.poll() is not None:
-                raise ServerFailed(f"pagelet up ended with {self.process.returncode}:\n{self._last_words()}")
-            if time.monotonic() - self.started_s > START_LIMIT_S:
-                raise ServerFailed(f"pagelet up was not ready after {START_LIMIT_S} s:\n{self._last_words()}")
-            try:
-                _get(self.url + names.READY_PATH)
-                return
-            except OSError:  # nobody listens yet, or 503
-                time.sleep(_POLL_S)
-
-    def _last_words(self) -> str:
-        logs = [self.folder / "up.log", *sorted((self.folder / "state").glob("logs/*"))]
-        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in logs if log.is_file())
+        try:
+            self.local.wait_until_ready(START_LIMIT_S)
+        except LocalServiceFailed as failed:
+            raise ServerFailed(str(failed)) from failed
 
 
 @contextmanager
@@ -78,22 +56,15 @@ def pagelet_up(service: Mapping[str, Any]) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pagelet-benchmark-") as name:
         folder = Path(name)
         (folder / "service.yaml").write_text(json.dumps(service))  # JSON is YAML
-        port = _free_port()
-        command = [sys.executable, "-m", "pagelet_operator.cli", "up", "-f", str(folder / "service.yaml")]
-        options = ["--port", str(port), "--state-dir", str(folder / "state")]
         with (folder / "up.log").open("wb") as log:
-            started_s = time.monotonic()
-            process = subprocess.Popen([*command, *options], stdout=log, stderr=subprocess.STDOUT)
-        server = Server(f"http://127.0.0.1:{port}", service["metadata"]["name"], started_s, folder, process)
+            local = start(folder / "service.yaml", folder / "state", output=log)
         try:
-            yield server
-            process.send_signal(signal.SIGINT)
-            if process.wait(STOP_LIMIT_S) != 0:
-                raise ServerFailed(f"pagelet up ended with {process.returncode}:\n{server._last_words()}")
+            yield Server(local, service["metadata"]["name"])
+            local.stop()
+        except LocalServiceFailed as failed:
+            raise ServerFailed(str(failed)) from failed
         finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            local.kill()
 
 
 def check_model(folder: Path) -> None:
@@ -115,15 +86,3 @@ def service(model: Path, **engine: Any) -> dict[str, Any]:
             "gateway": {"replicas": 1},
         },
     }
-
-
-def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        body: bytes = answer.read()
-        return body
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

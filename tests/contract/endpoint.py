@@ -4,39 +4,36 @@ Owns starting, finding and stopping; sees what a user sees: the URL, the hosts f
 """
 
 import json
-import signal
-import socket
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_service import LocalService, start
+
 START_S = 120
-STOP_S = 60
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """A running service."""
 
-    url: str
-    state: Path
-    process: subprocess.Popen[bytes]
+    local: LocalService
 
-    def engine_addresses(self) -> list[str]:
-        """The ready engines, as the headless Service's DNS would show them."""
-        hosts = (self.state / "hosts").read_text().splitlines()
-        return sorted({line.split()[0] for line in hosts if "-engine" in line})
+    @property
+    def url(self) -> str:
+        return self.local.url
+
+    @property
+    def process(self) -> subprocess.Popen[str]:
+        return self.local.process
 
     def engine_metrics(self) -> dict[str, float]:
         """Sums of the first engine's samples by metric name, labels left out."""
-        return metrics(f"http://{self.engine_addresses()[0]}:9001/metrics")
+        return self.local.engine_metrics()
 
     def wait_for_metric(self, name: str, wanted: float, limit_s: float = 30) -> None:
         """Wait until the engine's metric has this value; fails saying what it has instead."""
@@ -65,16 +62,6 @@ class Endpoint:
         raise AssertionError("no engine runs below pagelet up")
 
 
-def metrics(url: str) -> dict[str, float]:
-    values: dict[str, float] = {}
-    for line in urllib.request.urlopen(url, timeout=10).read().decode().splitlines():
-        if not line.startswith("#"):
-            name, _, value = line.rpartition(" ")
-            name = name.partition("{")[0]
-            values[name] = values.get(name, 0.0) + float(value)
-    return values
-
-
 def manifest(model: Path, **engine: Any) -> dict[str, Any]:
     """An InferenceService that serves `model` with these fields of spec.engine."""
     return {
@@ -94,44 +81,11 @@ def serve(service: Mapping[str, Any], folder: Path) -> Iterator[Endpoint]:
     """Run `pagelet up` until the block ends; a service that does not stop cleanly is a failure."""
     file = folder / "service.yaml"
     file.write_text(json.dumps(service))  # JSON is YAML
-    port, state = _free_port(), folder / "state"
-    command = [sys.executable, "-m", "pagelet_operator.cli", "up", "-f", str(file)]
     with (folder / "up.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*command, "--port", str(port), "--state-dir", str(state)], stdout=log, stderr=subprocess.STDOUT
-        )
-    endpoint = Endpoint(f"http://127.0.0.1:{port}", state, process)
+        local = start(file, folder / "state", output=log)
     try:
-        _wait_until_ready(endpoint, folder)
-        yield endpoint
-        process.send_signal(signal.SIGINT)
-        assert process.wait(STOP_S) == 0, f"pagelet up did not stop cleanly:\n{_said(folder)}"
+        local.wait_until_ready(START_S)
+        yield Endpoint(local)
+        local.stop()
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(endpoint: Endpoint, folder: Path) -> None:
-    until_s = time.monotonic() + START_S
-    while True:
-        assert endpoint.process.poll() is None, f"pagelet up ended:\n{_said(folder)}"
-        assert time.monotonic() < until_s, f"not ready after {START_S} s:\n{_said(folder)}"
-        try:
-            urllib.request.urlopen(f"{endpoint.url}/ready", timeout=5)
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-        else:
-            return
-
-
-def _said(folder: Path) -> str:
-    logs = sorted((folder / "state").glob("logs/*"))
-    texts = [(folder / "up.log"), *logs]
-    return "\n".join(f"--- {path.name}\n{path.read_text(errors='replace')[-3000:]}" for path in texts)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        local.kill()

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from local_service import free_port
 from pagelet_api import names
 from prometheus_client.parser import text_string_to_metric_families
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -151,7 +151,7 @@ class Cluster:
 @contextlib.asynccontextmanager
 async def cluster(folder: Path) -> AsyncIterator[Cluster]:
     async with httpx.AsyncClient() as http:
-        made = Cluster(folder, http, grpc_port=_free_port(), http_port=_free_port(), ops_port=_free_port())
+        made = Cluster(folder, http, grpc_port=free_port(), http_port=free_port(), ops_port=free_port())
         endpoints = asyncio.create_task(made.keep_endpoints())
         try:
             yield made
@@ -176,9 +176,3 @@ def _tokenizer() -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

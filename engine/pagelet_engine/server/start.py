@@ -112,8 +112,8 @@ def _prove(engine: EngineCore, model: ModelFacts) -> None:
         tokens += [token for update in engine.step() for sample in update.samples for token in sample.tokens]
     if not tokens:
         raise StartError(
-            "wanted a first token, found NaN or infinite logits: the weights are broken, or numbers leave the range of the "
-            "dtype: where that is float16, use bfloat16 or float32"
+            "wanted a first token, found NaN or infinite logits: the weights are broken, or numbers leave the range of "
+            "the dtype: where that is float16, use bfloat16 or float32"
         )
     if len(tokens) != 1:
         raise StartError(f"wanted one token from the engine before it serves, found {tokens}: do not use this build")
