@@ -43,7 +43,9 @@ _NEVER_DELETED = frozenset({("v1", "PersistentVolumeClaim")})  # a person's giga
 _IMMUTABLE: Mapping[str, tuple[Path, ...]] = {
     "Deployment": (("spec", "selector"),),
     "ReplicaSet": (("spec", "selector"),),
-    "Job": (("spec", "template"), ("spec", "selector"), ("spec", "completions"), ("spec", "completionMode")),
+    "Job": tuple(
+        ("spec", field) for field in ("template", "selector", "completions", "completionMode", "podFailurePolicy")
+    ),
     "Service": (("spec", "clusterIP"),),
     "PersistentVolumeClaim": (
         ("spec", "accessModes"),

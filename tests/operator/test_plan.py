@@ -7,8 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pagelet_api.quantities import parse_quantity
+from pagelet_api.v1alpha1 import InferenceService
+from pagelet_operator.desired import Facts, desired_children, new_revision
+from pagelet_operator.model_state import JobWish, ModelState
 from pagelet_operator.observed import ObjectKey, Observed
 from pagelet_operator.plan import APPLIED_HASH_ANNOTATION, RENDERED_KINDS, Plan, applied_hash, make_plan
+
+from .conftest import MODEL_FACTS, services
 
 UID = "0f-1"
 SERVICE = {
@@ -255,3 +261,41 @@ def test_the_same_input_gives_the_same_bytes(wanted: list[Child], there: list[Ch
         [second.apply, second.delete, second.conflicts]
     )
     assert json.loads(untouched)[0] == wanted
+
+
+# ---- what is really rendered -------------------------------------------------------------------------------------
+
+
+PRESENT = ("emptyDir", "podSelector", "namespaceSelector")  # empty, they still say something
+
+
+def as_stored(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """As the API server stores it: quantities in another spelling, defaults filled in, what is empty left out."""
+    if path[-2:-1] in (("limits",), ("requests",)) or path[-1:] == ("sizeLimit",):
+        return f"{int(parse_quantity(str(value)) * 1000)}m"
+    if isinstance(value, dict):
+        kept = {name: as_stored(item, (*path, name)) for name, item in value.items()}
+        kept = {name: item for name, item in kept.items() if name in PRESENT or item not in ({}, [])}
+        if kept.get("publishNotReadyAddresses") is False:
+            del kept["publishNotReadyAddresses"]
+        if "containerPort" in kept or "port" in kept:
+            kept.setdefault("protocol", "TCP")
+        if "image" in kept:
+            kept |= {"imagePullPolicy": "IfNotPresent", "terminationMessagePath": "/dev/termination-log"}
+        return kept
+    return [as_stored(item, path) for item in value] if isinstance(value, list | tuple) else value
+
+
+@given(services(), st.sampled_from([ModelState(), ModelState(job=JobWish.MAKE), ModelState(facts=MODEL_FACTS)]))
+def test_what_is_rendered_for_any_service_rests_after_one_plan(service: InferenceService, model: ModelState) -> None:
+    owned = service.model_copy(update={"metadata": service.metadata.model_copy(update={"uid": UID})})
+    facts = Facts("engine", "gateway", model_image="operator", model=MODEL_FACTS)
+    children = desired_children(owned, [new_revision(owned, facts, 2)], facts, model=model)
+    there = {"metadata": {"name": owned.metadata.name, "uid": UID}}
+    plan = make_plan(children, Observed(there))
+    assert len(plan.apply) == len(children)
+    stored = {ObjectKey.of(obj): as_stored(obj) for obj in plan.apply}
+    assert make_plan(children, Observed(there, stored)) == Plan()
+    emptied = make_plan([], Observed(there, stored))
+    left = stored.keys() - set(emptied.delete)
+    assert {key.kind for key in left} <= {"PersistentVolumeClaim"}
