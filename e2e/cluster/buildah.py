@@ -81,6 +81,13 @@ def from_tree(reference: str, tree: Path) -> None:
         buildah("rm", container)
 
 
+def tidy(least_free_bytes: int) -> None:
+    """Remove what builds that were killed have left; and where the disk has less free, every image without a name."""
+    buildah("rm", "--all")
+    if shutil.disk_usage(IMAGES).free < least_free_bytes:
+        buildah("rmi", "--prune")
+
+
 def push(reference: str, path: Path) -> Archive:
     """Write the archive, hardly compressed: it is read once, on this machine.
 
