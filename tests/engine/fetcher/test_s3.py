@@ -4,8 +4,12 @@ import json
 import shutil
 
 import pytest
+from pagelet_api.config import S3FetchConfig
 from pagelet_api.model_folder import verify
 from pagelet_api.model_report import FailureReason
+from pagelet_engine.fetcher.credentials import Credentials
+from pagelet_engine.fetcher.failure import FetchFailed
+from pagelet_engine.fetcher.s3 import S3
 
 from .certificates import make_authority
 from .cut_line import CutLine
@@ -233,6 +237,25 @@ def test_two_that_race_for_one_storage_both_have_the_model(s3, s3_fetcher, stora
     assert codes == [0, 0, 0]
     assert names_in(storage) == [digest.replace(":", "-")]
     assert verify(storage / names_in(storage)[0]) == digest
+
+
+async def test_an_object_that_is_replaced_after_it_was_listed_is_noticed(s3, tmp_path):
+    folder = s3.folder("models", "replaced")
+    write_model_folder(folder)
+    config = S3FetchConfig.model_validate(s3.source("s3://models/replaced")["s3"])
+    for name, value in s3.credentials.items():
+        (tmp_path / name).write_text(value)
+    source = S3(config, Credentials(tmp_path))
+    file = (await source.listing()).files["tokenizer.json"]
+    if not file.version:
+        pytest.skip("missing: an S3 service that tells ETags; `make e2e-ceph` has one")
+    (folder / "tokenizer.json").write_text('{"model": []}')
+    s3.source("s3://models/replaced")
+
+    with pytest.raises(FetchFailed, match="replaced or removed") as failed:
+        _ = [chunk async for chunk in source.read(file, 0, file.num_bytes)]
+
+    assert failed.value.failure.reason == FailureReason.MODEL_INCOMPLETE
 
 
 def test_marks_of_folders_that_consoles_leave_are_no_files(s3, s3_fetcher, storage):
