@@ -92,6 +92,16 @@ def test_data_that_is_no_revision_says_so(data: dict[str, str]) -> None:
 def test_the_hash_is_the_same_in_every_release(service: InferenceService) -> None:
     # A release that hashes differently would restart every engine of every cluster on its upgrade.
     assert revision_hash(service.spec) == "hvpcvkxv4v"
+    model = {"source": {"huggingFace": {"repo": "org/m"}}, "storage": {"ephemeral": {"sizeLimit": "5Gi"}}}
+    full = document(
+        model=model,
+        engine={"drainTimeout": "90s", "kvCacheMemory": "8Gi", "device": "cuda"},
+        resources={"limits": {"cpu": "500m", "nvidia.com/gpu": 1, "memory": "8Gi"}},
+        accelerator={"product": "NVIDIA-L4", "memory": "24G"},
+        podTemplate={"env": [{"name": "A", "value": "1"}], "nodeSelector": {"pool": "gpu"}},
+        restartedAt="today",
+    )
+    assert revision_hash(load_inference_service(full).spec) == "d2ctf6kc27"
 
 
 @given(services())

@@ -66,7 +66,7 @@ def fetching_container(
         ],
         [
             config_mount(),
-            *([_mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if credentials else ()),
+            *([folder_mount("credentials", names.CREDENTIALS_MOUNT, read_only=True)] if credentials else ()),
             *mounts,
         ],
         resources,
@@ -92,17 +92,17 @@ def credentials_volume(source: ModelSource) -> KubernetesObject | None:
 def engine_model_volume(service: InferenceService, facts: Facts) -> tuple[KubernetesObject, KubernetesObject]:
     """The volume with the model, and its mount in the engine's container: read-only, whatever holds it."""
     model = service.spec.model
-    mount = _mount("model", names.MODEL_MOUNT, read_only=True)
+    folder = ""
     if model.source.path is not None:
-        return {"name": "model", "hostPath": {"path": model.source.path, "type": "Directory"}}, mount
-    if model.source.pvc:
-        folder = model.source.pvc.path
-        return claim_volume("model", model.source.pvc.claim_name, read_only=True), _within(mount, folder)
-    assert model.storage is not None, "a fetched model has a storage"
-    if model.storage.ephemeral:
-        return {"name": "model", "emptyDir": {"sizeLimit": str(model.storage.ephemeral.size_limit)}}, mount
-    assert facts.model is not None, "no engine pod is rendered before its model is known"
-    return claim_volume("model", storage_claim(service), read_only=True), _within(mount, facts.model.folder)
+        volume: KubernetesObject = {"name": "model", "hostPath": {"path": model.source.path, "type": "Directory"}}
+    elif model.source.pvc:
+        volume, folder = claim_volume("model", model.source.pvc.claim_name, read_only=True), model.source.pvc.path
+    elif model.storage and model.storage.ephemeral:
+        volume = {"name": "model", "emptyDir": {"sizeLimit": str(model.storage.ephemeral.size_limit)}}
+    else:
+        assert facts.model is not None, "no engine pod is rendered before its model is known"
+        volume, folder = claim_volume("model", storage_claim(service), read_only=True), facts.model.folder
+    return volume, folder_mount("model", names.MODEL_MOUNT, folder, read_only=True)
 
 
 def engine_fetch(service: InferenceService, facts: Facts) -> KubernetesObject | None:
@@ -111,7 +111,7 @@ def engine_fetch(service: InferenceService, facts: Facts) -> KubernetesObject | 
     if storage is None or storage.ephemeral is None:
         return None
     digest = service.spec.model.digest or (facts.model.digest if facts.model else "")
-    mounts = [_mount("model", names.MODEL_MOUNT)]
+    mounts = [folder_mount("model", names.MODEL_MOUNT)]
     fetch = fetching_container(service, facts, ["--into", names.MODEL_MOUNT], mounts, digest)
     requests = {**fetch["resources"]["requests"], "ephemeral-storage": str(storage.ephemeral.size_limit)}
     return {**fetch, "resources": {**fetch["resources"], "requests": requests}}
@@ -123,15 +123,9 @@ def claim_volume(name: str, claim: str, *, read_only: bool = False) -> Kubernete
 
 
 def folder_mount(volume: str, path: str, folder: str = "", *, read_only: bool = False) -> KubernetesObject:
-    return _within(_mount(volume, path, read_only=read_only), folder)
-
-
-def _mount(volume: str, path: str, *, read_only: bool = False) -> KubernetesObject:
-    return {"name": volume, "mountPath": path, **({"readOnly": True} if read_only else {})}
-
-
-def _within(mount: KubernetesObject, folder: str) -> KubernetesObject:
-    return {**mount, "subPath": folder} if folder else mount
+    """`folder` of the volume at `path`; empty: its root."""
+    mount: KubernetesObject = {"name": volume, "mountPath": path}
+    return {**mount, **({"readOnly": True} if read_only else {}), **({"subPath": folder} if folder else {})}
 
 
 def _projection(kind: str, name: str, files: dict[str, str]) -> KubernetesObject:
