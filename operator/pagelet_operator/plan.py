@@ -92,10 +92,10 @@ def make_plan(desired: Sequence[KubernetesObject], observed: Observed, keep: Col
         if live is None:
             apply.append(_annotated(obj))
             missing.append(key)
+        elif _is_leaving(live):
+            continue  # whosever it is: written once it is gone
         elif owner := _other_owner(obj, live, observed.service):
             conflicts.append(f"{key}: exists already and is {owner}; delete or rename it, or rename this service")
-        elif _is_leaving(live):
-            continue  # written again once it is gone
         elif found := list(_immutable_differences(obj, live)):
             if key.kind in _MADE_ANEW and _may_be_deleted(key, live, observed.service):
                 replace.append(key)

@@ -177,8 +177,9 @@ def test_a_claim_may_grow_and_never_shrinks() -> None:
     assert (plan.is_empty, len(plan.conflicts)) == (True, 1)
 
 
-def test_an_object_that_is_leaving_is_waited_for() -> None:
-    live = config_map(data={"k": "old"})
+@pytest.mark.parametrize("owners", [[owner()], [owner("a service of this name that was deleted")]])
+def test_an_object_that_is_leaving_is_waited_for(owners: list[Child]) -> None:
+    live = config_map(owners=owners, data={"k": "old"})
     live["metadata"]["deletionTimestamp"] = "2026-11-23T10:00:00Z"
     assert make_plan([config_map(data={"k": "new"})], observed(live)) == Plan()
 
