@@ -61,7 +61,7 @@ class LocalService:
         return sorted({line.split()[0] for line in hosts if f"-{names.COMPONENT_ENGINE}" in line})
 
     def engine_metrics(self) -> dict[str, float]:
-        """The first ready engine's samples by name, added up over labels. Raises LocalServiceFailed if there is none."""
+        """The first ready engine's samples by name, summed over labels. Raises LocalServiceFailed if there is none."""
         addresses = self.engine_addresses()
         if not addresses:
             raise LocalServiceFailed(f"no engine is ready:\n{self.last_words()}")
