@@ -238,6 +238,14 @@ def test_a_lost_pod_is_replaced_while_the_new_revision_has_not_shown_that_it_wor
     assert plan_rollout((old, ready), "b", 2, rules(SURGE), 0).replicas == {"a": 1, "b": 1}
 
 
+def test_in_place_a_faltering_engine_goes_before_one_that_serves() -> None:
+    old = RevisionPods("a", wanted=3, pods=3, ready=2, faltering=1)
+    new = RevisionPods("b", wanted=0, pods=0, ready=0)
+    assert plan_rollout((old, new), "b", 3, rules(IN_PLACE), 0).replicas == {"a": 2, "b": 0}
+    alone = RevisionPods("a", wanted=2, pods=2, ready=0, faltering=2)  # nobody serves: it is better to wait a moment
+    assert plan_rollout((alone, new), "b", 2, rules(IN_PLACE), 0).replicas == {"a": 2, "b": 0}
+
+
 def test_faltering_engines_go_when_the_new_ones_are_all_ready() -> None:
     old = RevisionPods("a", wanted=1, pods=1, ready=0, faltering=1)
     new = RevisionPods("b", wanted=2, pods=2, ready=2)

@@ -29,7 +29,6 @@ def next_counts(
     olds = [revision for revision in revisions if revision.hash != target]
     refuse_surge = _gives_up_surge(new, olds, replicas, settings, now_s)
     in_place = refuse_surge or _goes_in_place(new, replicas, settings)
-    floor = _in_place_floor(replicas, settings) if in_place else replicas
     limit = replicas if in_place else replicas + 1
 
     count = min(new.wanted, replicas)
@@ -43,13 +42,13 @@ def next_counts(
         count -= min(excess, count - min(new.ready, count))
 
     goal = replicas if new.staying or not any(old.protected for old in olds) else 1
-    if not new.is_failing and not new.leaving and new.pods <= count:
+    if in_place and not new.is_failing and not new.leaving and new.pods <= count:
         missing = goal - count
         needed = missing - (replicas - sum(kept.values()) - count) if missing > 0 else 0
         if is_overdue(new, settings, now_s) and not any(old.leaving or old.pods > kept[old.hash] for old in olds):
             # It is short of devices though it is within its replicas: an old pod's device is the only one to be had.
             needed = max(needed, 1)
-        _take(kept, min(needed, ready - floor))
+        _make_room(kept, olds, needed, ready - _in_place_floor(replicas, settings))
 
     wanted = {**kept, target: _raised(count, goal, limit, new, olds, kept)}
     return Counts({revision.hash: wanted[revision.hash] for revision in revisions}, in_place, refuse_surge)
@@ -116,12 +115,17 @@ def _take_surplus(kept: dict[str, int], olds: Sequence[RevisionPods], new_ready:
             kept[old.hash] = ready - taken  # those that are not ready go before one that is
 
 
-def _take(kept: dict[str, int], number: int) -> None:
-    """Lower the counts by `number` in all, the oldest revision's first."""
-    for revision, count in kept.items():
-        taken = min(count, max(0, number))
-        kept[revision] = count - taken
-        number -= taken
+def _make_room(kept: dict[str, int], olds: Sequence[RevisionPods], needed: int, spare: int) -> None:
+    """Let as many go as are needed, the oldest revision's first; at most `spare` that are ready."""
+    if spare < 0:
+        return  # too few serve as it is
+    for old in olds:
+        ready = min(old.ready, kept[old.hash])
+        idle = kept[old.hash] - ready  # faltering: its ReplicaSet deletes these first
+        taken = max(0, min(needed, idle + min(ready, spare)))
+        needed -= taken
+        spare -= max(0, taken - idle)
+        kept[old.hash] -= taken
 
 
 def _raised(
