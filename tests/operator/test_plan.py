@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api.quantities import parse_quantity
-from pagelet_api.v1alpha1 import InferenceService
+from pagelet_api.v1alpha1 import InferenceService, load_inference_service
 from pagelet_operator.desired import Facts, desired_children, new_revision
 from pagelet_operator.model_state import JobWish, ModelState
 from pagelet_operator.observed import ObjectKey, Observed
 from pagelet_operator.plan import APPLIED_HASH_ANNOTATION, RENDERED_KINDS, Plan, applied_hash, make_plan
 
-from .conftest import MODEL_FACTS, services
+from .conftest import MODEL_FACTS, document, services
 
 UID = "0f-1"
 SERVICE = {
@@ -86,6 +86,16 @@ def test_a_leaf_that_somebody_edited_is_applied_again() -> None:
     plan = make_plan([wanted], observed(live))
     assert len(plan.apply) == 1
     assert plan.missing == ()
+
+
+def test_a_wall_that_somebody_opened_is_closed_again() -> None:
+    service = load_inference_service(document())
+    children = [obj for obj in desired_children(service, [], Facts("e", "g")) if obj["kind"] == "NetworkPolicy"]
+    live = [as_stored(obj) for obj in make_plan(children, observed()).apply]
+    assert make_plan(children, observed(*live)).is_empty
+    (wall,) = (obj for obj in live if obj["metadata"]["name"] == "smol-deny")
+    wall["spec"]["ingress"] = [{}]
+    assert [obj["metadata"]["name"] for obj in make_plan(children, observed(*live)).apply] == ["smol-deny"]
 
 
 def test_a_field_that_is_rendered_no_longer_is_given_up_with_one_write() -> None:

@@ -81,7 +81,7 @@ def _policy(service: InferenceService, name: str, pods: dict[str, str], **rules:
         "spec": {
             "podSelector": {"matchLabels": pods},
             "policyTypes": [direction.capitalize() for direction in rules],
-            **{direction: listed for direction, listed in rules.items() if listed},
+            **rules,  # an empty list too: rules that somebody added to it are taken back
         },
     }
 
