@@ -54,6 +54,8 @@ def pagelet_image(part: str, arguments: Mapping[str, str] | None = None) -> Arch
     """
     containerfile = ROOT / "images" / part / "Containerfile"
     sources = [ROOT / name for name in _PAGELET_SOURCES]
+    if part == "engine":  # no GPU here runs Triton's kernels, and the base image has no packages to install
+        arguments = {"COMPILER": "none", **(arguments or {})}
     return built_image(f"localhost/pagelet-{part}:{VERSION}", containerfile, sources, arguments)
 
 
