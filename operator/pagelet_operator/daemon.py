@@ -23,11 +23,13 @@ from pagelet_operator.handlers import Watching
 from pagelet_operator.health import Vitals, make_app
 from pagelet_operator.metrics import Metrics
 from pagelet_operator.observed import KubernetesObject
-from pagelet_operator.reconcile import Reconciler, TryAgain
+from pagelet_operator.reconcile import Reconciler, TryAgain, Unfinished
 from pagelet_operator.settings import Settings
 from pagelet_operator.workqueue import WorkQueue
 
 _LONGEST_RECONCILE_S = 120.0
+_BURST_S = 0.1
+"""Events come in bursts, and one look sees what all of them were about."""
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,11 @@ async def run(settings: Settings, connect: Callable[[], Awaitable[Api]]) -> None
     """Until SIGTERM or SIGINT. Raises what no retry can mend."""
     api = await connect()
     metrics, store, queue = Metrics(), Store(), WorkQueue[ServiceKey]()
-    sync = Sync(api, store, settings.namespaces, metrics, queue.add, time.monotonic)
+
+    def changed(key: ServiceKey) -> None:
+        queue.add_after(key, _BURST_S)
+
+    sync = Sync(api, store, settings.namespaces, metrics, changed, time.monotonic)
     election = Election(api, settings.lease_namespace, settings.identity, time.monotonic)
     writer = Writer(api, store, election, metrics)
     reconciler = Reconciler(
@@ -69,6 +75,7 @@ async def run(settings: Settings, connect: Callable[[], Awaitable[Api]]) -> None
             # At once: a standby need not wait for the Lease to run out.
             await election.release()
             await watching.stop()
+            await api.close()
 
 
 async def _work(
@@ -112,6 +119,8 @@ async def _drain(queue: WorkQueue[ServiceKey], reconciler: Reconciler, metrics: 
         except (asyncio.CancelledError, LeaseLost):
             queue.abandoned(key)
             raise
+        except Unfinished:
+            queue.failed(key)
         except Exception as error:
             _fail(queue, key, error, metrics)
         else:

@@ -28,8 +28,12 @@ _NEEDED_FIRST = frozenset({"ConfigMap", "NetworkPolicy", "PersistentVolumeClaim"
 logger = logging.getLogger(__name__)
 
 
+class Unfinished(Exception):
+    """What was written shows what to write next. Not an error; but whoever writes without end is to be slowed down."""
+
+
 class TryAgain(Exception):
-    """What had to be written is not written yet. `reason` is one word for the metric."""
+    """What had to be written is not written. `reason` is one word for the metric."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -70,19 +74,17 @@ class Reconciler:
         self._refusals: dict[ServiceKey, _Refusal] = {}
 
     async def reconcile(self, key: ServiceKey) -> float | None:
-        """Returns in how many seconds to look again though nothing happens. Raises TryAgain, LeaseLost."""
+        """Returns in how many seconds to look again though nothing happens. Raises Unfinished, TryAgain, LeaseLost."""
         observed = self._store.observed(key)
         if observed is None:
             self._refusals.pop(key, None)
             return None
         census = await self._census_taker.take() if _waits_for_a_node(observed) else None
-        strangers: dict[ObjectKey, KubernetesObject] = {}
-        try:
-            strangers = await self._strangers(key, self._decide(observed, census).plan)
-        except ApiError as error:
-            raise TryAgain(error.reason, error.message) from error
-        observed = _with(observed, strangers)
         decision = self._decide(observed, census)
+        strangers = await self._strangers(key, decision.plan)
+        if strangers:
+            observed = _with(observed, strangers)
+            decision = self._decide(observed, census)
         if decision.dry_run and (sentence := await self._refusal(key, decision.dry_run)):
             decision = self._decide(observed, census, sentence)
             refused = sentence
@@ -96,7 +98,7 @@ class Reconciler:
         if failures:
             raise TryAgain(failures[0].reason, "; ".join(failure.message for failure in failures))
         if not decision.plan.is_empty:
-            raise TryAgain("Unfinished", "what was written shows what to write next")
+            raise Unfinished
         wishes = [decision.wake_in_s, REFUSAL_REMEMBERED_S if refused else None]
         return min((wish for wish in wishes if wish is not None), default=None)
 
@@ -105,7 +107,10 @@ class Reconciler:
 
     async def _strangers(self, key: ServiceKey, plan: Plan) -> dict[ObjectKey, KubernetesObject]:
         """What has the name of an object that seems to be missing: another's, or ours and not seen yet."""
-        found = await asyncio.gather(*(self._writer.find(key, name) for name in plan.missing))
+        try:
+            found = await asyncio.gather(*(self._writer.find(key, name) for name in plan.missing))
+        except ApiError as error:
+            raise TryAgain(error.reason, error.message) from error
         return {name: obj for name, obj in zip(plan.missing, found, strict=True) if obj is not None}
 
     async def _refusal(self, key: ServiceKey, objects: Sequence[KubernetesObject]) -> str:

@@ -58,6 +58,8 @@ class FakeCluster:
 
     # ---- Api ------------------------------------------------------------------------------------------------------
 
+    async def close(self) -> None: ...
+
     async def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 

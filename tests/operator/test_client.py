@@ -81,6 +81,8 @@ async def test_a_list_names_the_kind_of_its_items(server: Server, api: ApiServer
     items, version = await api.list(NODE, None, selector="x", fields="y=z")
     assert (server.path, server.query) == ("/api/v1/nodes", {"labelSelector": "x", "fieldSelector": "y=z"})
     assert (items, version) == ([{"apiVersion": "v1", "kind": "Node", **item}], 12)
+    server.answer = json.dumps({"kind": "NodeList", "metadata": {"resourceVersion": "12"}, "items": None})
+    assert await api.list(NODE, None, metadata_only=True) == ([], 12)
 
 
 async def test_delete_names_the_very_object_and_takes_gone_for_done(server: Server, api: ApiServer) -> None:

@@ -40,6 +40,10 @@ class Refused(ApiError):
 class Api(Protocol):
     """All methods raise ApiError. Objects come back with apiVersion and kind."""
 
+    async def close(self) -> None:
+        """The last call."""
+        ...
+
     async def get(self, kind: Kind, namespace: str, name: str) -> KubernetesObject | None: ...
 
     async def list(

@@ -71,7 +71,8 @@ class ApiServer:
         answer = await self._call("GET", kind.path(namespace), query, accept=_METADATA if metadata_only else _JSON)
         # Lists leave these out of their items; a list of metadata has its own there.
         known = {"apiVersion": kind.api_version, "kind": kind.name}
-        return [{**item, **known} for item in answer["items"]], int(answer["metadata"]["resourceVersion"])
+        items = answer["items"] or ()  # an empty list of metadata is null
+        return [{**item, **known} for item in items], int(answer["metadata"]["resourceVersion"])
 
     async def apply(self, obj: KubernetesObject, *, dry_run: bool = False) -> KubernetesObject:
         query = {"fieldManager": FIELD_MANAGER, "force": "true", "dryRun": "All" if dry_run else ""}
