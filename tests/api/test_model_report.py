@@ -24,7 +24,7 @@ def test_facts_come_back_as_they_were_sent():
     assert ModelReport.parse(ModelReport(facts=FACTS).to_json()) == ModelReport(facts=FACTS)
 
 
-@given(st.text(max_size=5000) | st.text("\0\x1b\n\"\\🙂\ud800é", min_size=2000, max_size=2500))
+@given(st.text(max_size=5000) | st.text('\0\x1b\n"\\🙂\ud800é', min_size=2000, max_size=2500))
 def test_any_failure_fits_into_what_the_kubelet_keeps(message):
     report = ModelReport(failure=ModelFailure(reason=FailureReason.INTERNAL, message=message))
     text = report.to_json()
