@@ -49,7 +49,7 @@ def generated_files() -> Mapping[Path, bytes]:
     return {
         **dict(protobuf_files()),
         ROOT / "crds" / "pagelet.io_inferenceservices.yaml": crd_yaml(crd).encode(),
-        CHART_FILES / "inferenceservices.yaml": crd_yaml(kept_by_helm(crd)).encode(),
+        CHART_FILES / "inferenceservices.yaml": crd_yaml(kept(crd)).encode(),
         CHART_FILES / "permissions.yaml": permissions_yaml().encode(),
         ROOT / "docs" / "configuration.md": configuration_page(crd).encode(),
         ROOT / "docs" / "openai-api.md": openai_page().encode(),
@@ -62,9 +62,10 @@ def crd_yaml(crd: Mapping[str, object]) -> str:
     return comment + yaml.safe_dump(crd, sort_keys=False, width=120, allow_unicode=True)
 
 
-def kept_by_helm(crd: Mapping[str, Any]) -> dict[str, Any]:
+def kept(crd: Mapping[str, Any]) -> dict[str, Any]:
     """The definition as the chart installs it: with it, every InferenceService would go."""
-    metadata = {**crd["metadata"], "annotations": {"helm.sh/resource-policy": "keep"}}
+    annotations = {"helm.sh/resource-policy": "keep", "argocd.argoproj.io/sync-options": "Prune=false"}
+    metadata = {**crd["metadata"], "annotations": annotations}
     return {key: metadata if key == "metadata" else value for key, value in crd.items()}
 
 

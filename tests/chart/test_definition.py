@@ -11,10 +11,13 @@ from .rendered import CHART, ROOT, of_kind
 PARTS = ("operator", "gateway", "engine")
 
 
-def test_the_definition_is_the_generated_one_and_helm_keeps_it(helm):
+def test_the_definition_is_the_generated_one_and_is_kept_when_the_release_goes(helm):
     [rendered] = of_kind(helm.render(), "CustomResourceDefinition")
     generated = yaml.safe_load((ROOT / "crds" / "pagelet.io_inferenceservices.yaml").read_text())
-    assert rendered["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert rendered["metadata"].pop("annotations") == {
+        "helm.sh/resource-policy": "keep",
+        "argocd.argoproj.io/sync-options": "Prune=false",
+    }
     assert rendered == generated
 
 
