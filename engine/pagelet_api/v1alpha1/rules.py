@@ -117,8 +117,8 @@ RULES = (
         path="spec",
         cel=(
             "self.engine.tensorParallelSize == 1 || "
-            "!(self.resources.limits.exists(name, name.startsWith('nvidia.com/mig-')) || "
-            "self.resources.requests.exists(name, name.startsWith('nvidia.com/mig-')))"
+            "!((has(self.resources.limits) && self.resources.limits.exists(n, n.startsWith('nvidia.com/mig-'))) || "
+            "(has(self.resources.requests) && self.resources.requests.exists(n, n.startsWith('nvidia.com/mig-'))))"
         ),
         sentence=(
             "spec.engine.tensorParallelSize: slices of a GPU (nvidia.com/mig-…) cannot be joined, because NCCL does "
