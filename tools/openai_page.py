@@ -44,7 +44,7 @@ Always `{"error": {"message", "type", "param", "code"}}`; in a stream that has b
 | 413 | `body_too_large` | |
 | 429 | `queue_full` | every engine's queue is full; `Retry-After` |
 | 500 | `internal_error` | our fault; it is logged |
-| 503 | `engine_unavailable`, `gateway_stopping` | nothing is wrong with the request; `Retry-After`; [when parts die](failures.md) |
+| 503 | `engine_unavailable`, `gateway_stopping` | not the request's fault; `Retry-After`; [why](failures.md) |
 | 504 | `request_timeout` | the answer took longer than `requestTimeout`; clients are told not to repeat it |
 """
 
