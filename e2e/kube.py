@@ -104,7 +104,7 @@ class Kube:
             "GET", self._path(kind, "", namespace), {key: value for key, value in query.items() if value}
         )
         version = {"kind": kind, "apiVersion": answer["apiVersion"]}
-        return [{**version, **item} for item in answer["items"]]
+        return [{**version, **item} for item in answer["items"] or ()]
 
     def merge(self, kind: str, name: str, namespace: str, patch: Mapping[str, Any], subresource: str = "") -> Object:
         """A merge patch. Raises Refused."""

@@ -1,6 +1,7 @@
 """InferenceServices for scenarios, as a user would write them, and what to ask of those that exist."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 Object = dict[str, Any]
@@ -22,6 +23,35 @@ def inference_service(name: str, namespace: str, **spec: Any) -> Object:
         "metadata": {"name": name, "namespace": namespace},
         "spec": spec,
     }
+
+
+def model_claim(namespace: str, folder: Path) -> tuple[Object, Object]:
+    """A folder of the node, as the claim `models` in the namespace."""
+    capacity = {"storage": "1Gi"}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": f"models-{namespace}"},
+        "spec": {
+            "capacity": capacity,
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "hostPath": {"path": str(folder)},
+            "claimRef": {"namespace": namespace, "name": "models"},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "models", "namespace": namespace},
+        "spec": {
+            "accessModes": ["ReadOnlyMany"],
+            "storageClassName": "",
+            "volumeName": volume["metadata"]["name"],
+            "resources": {"requests": capacity},
+        },
+    }
+    return volume, claim
 
 
 def condition(service: Mapping[str, Any] | None, type_: str) -> Mapping[str, Any]:

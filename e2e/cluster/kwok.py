@@ -63,6 +63,7 @@ def kwok(layout: Layout) -> Program:
             f"--manage-nodes-with-label-selector=type={NODE_LABELS['type']}",
             f"--cidr={layout.pod_prefix}.0.0/16",
             f"--node-ip={layout.address}",
+            "--node-lease-duration-seconds=40",  # without leases, nodes are lost after 50 s
             f"--server-address={layout.private_address}:10247",
         ],
     )

@@ -13,7 +13,7 @@ import yaml
 from e2e.cluster import Cluster, Machine
 from e2e.cluster.layout import ROOT
 from e2e.kube import Kube
-from e2e.manifests import GPU_ENGINE
+from e2e.manifests import GPU_ENGINE, model_claim
 from e2e.operator_process import OperatorProcess
 from e2e.scene import Scene
 
@@ -32,11 +32,24 @@ def kube(control: Cluster, control_machine: Machine) -> Kube:
 
     def established() -> bool:
         found = kube.get("CustomResourceDefinition", crd["metadata"]["name"]) or {}
-        conditions = found.get("status", {}).get("conditions", ())
+        conditions = found.get("status", {}).get("conditions") or ()
         return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     kube.wait("the CRD", established, 20)
     return kube
+
+
+@contextmanager
+def namespace_with_models(kube: Kube, name: str) -> Iterator[None]:
+    """The claim is bound to a folder that nobody looks into: kwok mounts nothing."""
+    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    for obj in model_claim(name, Path("/nowhere")):
+        kube.create(obj)
+    try:
+        yield
+    finally:
+        kube.delete("Namespace", name)
+        kube.delete("PersistentVolume", f"models-{name}")
 
 
 _numbers = itertools.count(1)
@@ -46,9 +59,8 @@ _numbers = itertools.count(1)
 def namespace(kube: Kube) -> Iterator[str]:
     """A namespace of the test's own, with a claim that stands for a volume of models."""
     name = f"scene-{next(_numbers)}-{time.time_ns() // 10**6 % 10**7}"
-    kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-    yield name
-    kube.delete("Namespace", name)
+    with namespace_with_models(kube, name):
+        yield name
 
 
 _ports = itertools.count(18100)

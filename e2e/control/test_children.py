@@ -56,9 +56,14 @@ def test_a_child_that_was_edited_is_restored_and_what_others_own_is_left_alone(
     assert live["metadata"]["annotations"]["example.org/note"] == "mine"
     assert live["spec"]["paused"] is True
 
-    [replica_set] = scene.children("ReplicaSet")
+    [replica_set] = scene.kube.list("ReplicaSet", namespace, labels="pagelet.io/component=engine")
     kube.merge("ReplicaSet", replica_set["metadata"]["name"], namespace, {"spec": {"replicas": 3}})
-    kube.wait("one replica again", lambda: scene.children("ReplicaSet")[0]["spec"]["replicas"] == 1, 30)
+
+    def one_replica() -> bool:
+        live = kube.get("ReplicaSet", replica_set["metadata"]["name"], namespace)
+        return live["spec"]["replicas"] == 1
+
+    kube.wait("one replica again", one_replica, 30)
 
 
 def test_deleting_the_service_leaves_nothing(scene: Scene, operator: OperatorProcess) -> None:

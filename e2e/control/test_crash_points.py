@@ -4,12 +4,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.control.conftest import StartOperator
+from e2e.control.conftest import StartOperator, namespace_with_models
 from e2e.control.mortal_operator import DEATH
 from e2e.kube import Kube
 from e2e.manifests import GPU_ENGINE
@@ -37,7 +38,6 @@ class Lane:
     """One namespace with one service, whose operator is killed again and again."""
 
     def __init__(self, kube: Kube, namespace: str, start: StartOperator, folder: Path) -> None:
-        kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
         self.scene = Scene(kube, namespace, GPU_ENGINE)
         self._start = start
         self._armed = folder / f"{namespace}.armed"
@@ -120,9 +120,10 @@ class Lane:
 @pytest.fixture
 def lanes(kube: Kube, start_operator: StartOperator, tmp_path: Path) -> Iterator[list[Lane]]:
     names = [f"crash-{number}-{time.time_ns() // 10**6 % 10**7}" for number in range(LANES)]
-    yield [Lane(kube, name, start_operator, tmp_path) for name in names]
-    for name in names:
-        kube.delete("Namespace", name)
+    with ExitStack() as stack:
+        for name in names:
+            stack.enter_context(namespace_with_models(kube, name))
+        yield [Lane(kube, name, start_operator, tmp_path) for name in names]
 
 
 @pytest.mark.timeout(1500)

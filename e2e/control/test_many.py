@@ -2,14 +2,15 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e.cluster import Machine
-from e2e.control.conftest import StartOperator
+from e2e.control.conftest import StartOperator, namespace_with_models
 from e2e.manifests import GPU_ENGINE, condition
 from e2e.scene import Scene
 
@@ -45,13 +46,24 @@ def writes(audit_log: Path, since: int) -> list[Mapping[str, Any]]:
     return found
 
 
+@pytest.fixture
+def twins() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.mark.timeout(900)
 def test_two_hundred_services(
-    control_machine: Machine, scene: Scene, start_operator: StartOperator, record_property: Any, capsys: Any
+    twins: ExitStack,
+    control_machine: Machine,
+    scene: Scene,
+    start_operator: StartOperator,
+    record_property: Any,
+    capsys: Any,
 ) -> None:
     operator = start_operator()
     other = f"{scene.namespace}-b"
-    scene.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
+    twins.enter_context(namespace_with_models(scene.kube, other))
     twin = Scene(scene.kube, other, GPU_ENGINE)
     log_start = control_machine.layout.audit_log.stat().st_size
     began_s = time.monotonic()
@@ -87,4 +99,3 @@ def test_two_hundred_services(
     for each in (scene, twin):
         owners = {pod["metadata"]["namespace"] for pod in each.engines("chat-1")}
         assert owners == {each.namespace}
-    scene.kube.delete("Namespace", other)

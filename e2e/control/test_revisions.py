@@ -106,6 +106,9 @@ def test_an_author_who_lets_go_of_replicas_drops_no_live_engine(scene: Scene, op
     time.sleep(3)  # nothing is what must happen; there is nothing else to wait for
     assert scene.engine_uids() == pods
     assert condition(scene.service(), "Available")["status"] == "True"
+    # 1 is what the field says already, and the API server does not tell of a change that is none: by way of 2.
+    scene.kube.scale("chat", scene.namespace, 2)
+    scene.kube.wait("two engines", lambda: len(scene.engine_uids()) == 2, 30, scene.account)
     scene.kube.scale("chat", scene.namespace, 1)
     scene.kube.wait("one engine, as somebody now says so", lambda: len(scene.engine_uids()) == 1, 30, scene.account)
 

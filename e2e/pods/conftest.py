@@ -16,7 +16,8 @@ import pytest
 
 from e2e.cluster import Cluster, Machine
 from e2e.cluster.layout import ROOT
-from e2e.kube import Kube, Object
+from e2e.kube import Kube
+from e2e.manifests import model_claim
 from e2e.scene import Scene
 
 SYSTEM = "pagelet-system"
@@ -58,41 +59,12 @@ def scene(kube: Kube, installed: float) -> Iterator[Scene]:
     name = f"pods-{next(_numbers)}-{time.time_ns() // 10**6 % 10**7}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    for obj in model_claim(name):
+    for obj in model_claim(name, MODELS):
         kube.create(obj)
     yield Scene(kube, name, CPU_ENGINE)
     kube.delete("Namespace", name)
     kube.wait(f"the end of {name}", lambda: kube.get("Namespace", name) is None, 120)
     kube.delete("PersistentVolume", f"models-{name}")
-
-
-def model_claim(namespace: str) -> tuple[Object, Object]:
-    """The folder of models of this machine, as a claim in the namespace."""
-    capacity = {"storage": "1Gi"}
-    volume = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"models-{namespace}"},
-        "spec": {
-            "capacity": capacity,
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "hostPath": {"path": str(MODELS), "type": "Directory"},
-            "claimRef": {"namespace": namespace, "name": "models"},
-        },
-    }
-    claim = {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "models", "namespace": namespace},
-        "spec": {
-            "accessModes": ["ReadOnlyMany"],
-            "storageClassName": "",
-            "volumeName": volume["metadata"]["name"],
-            "resources": {"requests": capacity},
-        },
-    }
-    return volume, claim
 
 
 @pytest.fixture

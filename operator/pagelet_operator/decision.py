@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from pagelet_api import names
 from pagelet_api.v1alpha1 import InferenceService, ManifestError, RolloutSpec, load_inference_service
 
 from pagelet_operator.acceptance import Refusal, refusal
@@ -18,6 +17,7 @@ from pagelet_operator.desired import Facts, desired_children, new_revision
 from pagelet_operator.desired.metadata import engine_service_name
 from pagelet_operator.desired.model import model_children
 from pagelet_operator.diagnosis import Diagnosis, diagnose
+from pagelet_operator.engine_count import ENGINE_COUNT_ANNOTATION, EngineCount, Origin, engine_count
 from pagelet_operator.model_state import ModelState, kept_model_objects, model_state
 from pagelet_operator.observed import KubernetesObject, ObjectKey, Observed
 from pagelet_operator.plan import Plan, make_plan
@@ -29,7 +29,6 @@ from pagelet_operator.status import compute_status
 
 REFUSED_BY_SERVER = "RefusedByApiServer"
 NOT_UNDERSTOOD = "NotUnderstood"
-REPLICAS_ANNOTATION = f"{names.GROUP}/replicas"
 """On the engines' Service: how many engines were wanted when somebody last said so."""
 _LOOK_AT_CONFLICTS_S = 15.0  # objects of others carry no label of ours, so no watch tells when they are gone
 
@@ -135,8 +134,8 @@ def _refuse(view: _View, found: Refusal) -> Decision:
 def _accept(view: _View, service: InferenceService) -> Decision:
     wanted = revision_hash(service.spec)
     target = _target(view, service, wanted)
-    replicas = _replicas(view, service)
-    step = view.step(target, 0 if service.spec.suspend else replicas, _settings(service.spec.rollout))
+    count = _engine_count(view, service)
+    step = view.step(target, 0 if service.spec.suspend else count.number, _settings(service.spec.rollout))
     others = [each for each in view.known if target is None or each.revision.hash != target.hash]
     revisions = [_as_planned(each.revision, step, target) for each in others if not each.finished]
     if target is not None:
@@ -144,13 +143,13 @@ def _accept(view: _View, service: InferenceService) -> Decision:
     children = desired_children(service, revisions, view.facts, model=view.model)
     # What a remnant was configured with is lost: its pods serve on, and nothing pretends to be their configuration.
     lost = {("v1", "ConfigMap", each.revision.name(service.metadata.name)) for each in others if each.is_remnant}
-    wanted_children = [child for child in _remembering(children, service, replicas) if ObjectKey.of(child) not in lost]
+    wanted_children = [child for child in _remembering(children, service, count) if ObjectKey.of(child) not in lost]
     kept = kept_model_objects(view.observed, service, revisions, view.model)
     plan = make_plan(wanted_children, view.observed, kept)
     dry_run = _new_replica_set(plan, service, target) if target and len(others) == len(view.known) else ()
     wishes = [step.wake_in_s, view.model.retry_in_s, _LOOK_AT_CONFLICTS_S if plan.conflicts else None]
     wake_in_s = min((wish for wish in wishes if wish is not None), default=None)
-    return Decision(plan, view.status(None, step, wanted, plan, replicas), dry_run, wake_in_s)
+    return Decision(plan, view.status(None, step, wanted, plan, count.number), dry_run, wake_in_s)
 
 
 def _new_replica_set(plan: Plan, service: InferenceService, target: Revision) -> tuple[KubernetesObject, ...]:
@@ -171,23 +170,24 @@ def _target(view: _View, service: InferenceService, wanted: str) -> Revision | N
     return None
 
 
-def _replicas(view: _View, service: InferenceService) -> int:
-    """Engines wanted, suspension aside. A number that nobody asked for is a default, and no reason to stop engines."""
-    if view.observed.replicas_owned:
-        return service.spec.replicas
+def _engine_count(view: _View, service: InferenceService) -> EngineCount:
+    """Engines wanted, suspension aside."""
     engines = view.observed.children.get(ObjectKey("v1", "Service", engine_service_name(service)))
-    remembered = (engines["metadata"].get("annotations") or {}).get(REPLICAS_ANNOTATION, "") if engines else ""
-    return int(remembered) if remembered.isdecimal() else service.spec.replicas
+    remembered = (engines["metadata"].get("annotations") or {}).get(ENGINE_COUNT_ANNOTATION, "") if engines else ""
+    before = EngineCount.parse(remembered)
+    if before is None and (running := sum(each.revision.replicas for each in view.known)):
+        before = EngineCount(running, Origin.KEPT)  # the memory was lost with its Service; what runs is the next best
+    return engine_count(service.spec.replicas, view.observed.replicas_owned, before)
 
 
 def _remembering(
-    children: Sequence[KubernetesObject], service: InferenceService, replicas: int
+    children: Sequence[KubernetesObject], service: InferenceService, count: EngineCount
 ) -> list[KubernetesObject]:
-    """The children; the engines' Service carries the number, because ReplicaSets do not show it during a rollout."""
+    """The children; the engines' Service carries the count, because ReplicaSets do not show it during a rollout."""
     remembering = []
     for child in children:
         if ObjectKey.of(child) == ("v1", "Service", engine_service_name(service)):
-            annotations = {**child["metadata"].get("annotations", {}), REPLICAS_ANNOTATION: str(replicas)}
+            annotations = {**child["metadata"].get("annotations", {}), ENGINE_COUNT_ANNOTATION: str(count)}
             child = {**child, "metadata": {**child["metadata"], "annotations": annotations}}
         remembering.append(child)
     return remembering
