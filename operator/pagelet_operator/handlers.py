@@ -26,7 +26,7 @@ _CLIENT_TIMEOUT_S = SERVER_TIMEOUT_S + 15
 _INACTIVITY_S = 70  # servers send a bookmark a minute
 _RESTART_S = 5.0
 # Half an hour of patience with a server that is away or refuses, as one does that is starting; then from the beginning.
-_BACK_OFFS_S = (1, 1, 2, 3, 5, *([10] * 180))
+_BACK_OFFS_S = (1, 1, 2, *([3] * 600))
 
 logger = logging.getLogger(__name__)
 

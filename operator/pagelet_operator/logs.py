@@ -6,10 +6,13 @@ Nothing that the operator logs is read from a Secret; objects are named in log l
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+_QUIET_S = 30.0
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -23,8 +26,27 @@ def set_up_logs(log_format: LogFormat) -> None:
     handler.setFormatter(JsonLines() if log_format is LogFormat.JSON else TextLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("kopf").setLevel(logging.WARNING)
+    # Every watch says of each attempt that it failed, while a server is away.
+    logging.getLogger("kopf._cogs.clients.watching").addFilter(Sparse(_QUIET_S, time.monotonic))
     # It runs in a thread on purpose, and says at every start that it gets no signals there.
     logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
+
+
+class Sparse(logging.Filter):
+    """Lets one line through, and then none for a while."""
+
+    def __init__(self, quiet_s: float, monotonic_s: Callable[[], float]) -> None:
+        super().__init__()
+        self._quiet_s = quiet_s
+        self._monotonic_s = monotonic_s
+        self._until_s = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now_s = self._monotonic_s()
+        if now_s < self._until_s:
+            return False
+        self._until_s = now_s + self._quiet_s
+        return True
 
 
 class JsonLines(logging.Formatter):

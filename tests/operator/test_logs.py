@@ -3,7 +3,7 @@
 import json
 import logging
 
-from pagelet_operator.logs import JsonLines, TextLines
+from pagelet_operator.logs import JsonLines, Sparse, TextLines
 
 
 def record(**extra: object) -> logging.LogRecord:
@@ -29,3 +29,12 @@ def test_an_exception_stays_on_its_line() -> None:
         text = JsonLines().format(record(exc_info=(type(error), error, error.__traceback__)))
     assert "\n" not in text
     assert "ValueError: no" in json.loads(text)["error"]
+
+
+def test_who_repeats_himself_is_heard_once_in_a_while() -> None:
+    now_s = [0.0]
+    sparse = Sparse(30, lambda: now_s[0])
+    heard = []
+    for now_s[0] in (0, 1, 29, 30, 31):
+        heard.append(sparse.filter(record()))
+    assert heard == [True, False, False, True, False]
