@@ -7,7 +7,7 @@ settings. Refuses to know what events are for.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import kopf
@@ -20,6 +20,7 @@ from pagelet_operator.observed import KubernetesObject
 
 Sink = Callable[[str | None, KubernetesObject], None]
 """Takes an event's type (ADDED, MODIFIED, DELETED; None: listed) and its object. Called in kopf's thread."""
+LogIn = Callable[[], Awaitable[Configuration]]
 
 SERVER_TIMEOUT_S = 300
 _CLIENT_TIMEOUT_S = SERVER_TIMEOUT_S + 15
@@ -34,9 +35,10 @@ logger = logging.getLogger(__name__)
 class Watching:
     """Watches from `start` to `stop`, whatever happens to kopf in between."""
 
-    def __init__(self, namespaces: Sequence[str], sink: Sink) -> None:
+    def __init__(self, namespaces: Sequence[str], sink: Sink, log_in: LogIn = login) -> None:
         self._namespaces = tuple(namespaces)
         self._sink = sink
+        self._log_in = log_in
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watching", daemon=True)
 
@@ -53,7 +55,7 @@ class Watching:
             try:
                 asyncio.run(
                     kopf.operator(
-                        registry=make_registry(self._sink),
+                        registry=make_registry(self._sink, self._log_in),
                         settings=make_settings(),
                         standalone=True,
                         clusterwide=not self._namespaces,
@@ -66,7 +68,7 @@ class Watching:
             self._stopping.wait(_RESTART_S)
 
 
-def make_registry(sink: Sink) -> kopf.OperatorRegistry:
+def make_registry(sink: Sink, log_in: LogIn) -> kopf.OperatorRegistry:
     """One handler for the events of all kinds that are watched, and one that logs in."""
     registry = kopf.OperatorRegistry()
 
@@ -78,8 +80,8 @@ def make_registry(sink: Sink) -> kopf.OperatorRegistry:
         kopf.on.event(kind.group, kind.version, kind.plural, labels=labels, registry=registry)(see)
 
     @kopf.on.login(registry=registry)
-    async def log_in(**_: Any) -> kopf.ConnectionInfo:
-        return await connection(await login())
+    async def connect(**_: Any) -> kopf.ConnectionInfo:
+        return await connection(await log_in())
 
     return registry
 
