@@ -1,4 +1,4 @@
-"""The whole decision as one function: the same for the same input, at rest where nothing is left to do, no surprises."""
+"""The whole decision as one function: the same for the same input, at rest where nothing is left to do, no surprise."""
 
 import json
 from typing import Any
