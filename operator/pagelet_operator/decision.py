@@ -29,7 +29,6 @@ from pagelet_operator.status import compute_status
 
 REFUSED_BY_SERVER = "RefusedByApiServer"
 NOT_UNDERSTOOD = "NotUnderstood"
-"""On the engines' Service: how many engines were wanted when somebody last said so."""
 _LOOK_AT_CONFLICTS_S = 15.0  # objects of others carry no label of ours, so no watch tells when they are gone
 
 Status = Callable[[Sequence[str]], dict[str, Any] | None]
