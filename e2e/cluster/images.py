@@ -24,7 +24,12 @@ VERSION = "0.1.0"
 
 _LEAST_FREE_BYTES = 24 << 30
 """With less free, the steps of earlier builds are forgotten before the next. The engine's, with torch, takes 16 GB."""
-_PAGELET_SOURCES = ("pyproject.toml", "README.md", "requirements", "engine", "gateway", "operator")
+_SOURCES: Mapping[str, Sequence[str]] = {
+    "engine": ("engine",),
+    "gateway": ("engine/pagelet_api", "gateway"),
+    "operator": ("engine", "operator"),
+}
+"""What runs in each image. The others' packages are in it too, unused: their change is no reason to build it again."""
 _BASE_PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _TRACES = (Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb"), Path("/etc/cni/net.d/cni.lock"))
 _PROSE = ("doc", "man", "locale")
@@ -50,10 +55,11 @@ def base_image() -> Archive:
 def pagelet_image(part: str, arguments: Mapping[str, str] | None = None) -> Archive:
     """The image of a part of the product, images/PART/Containerfile, as localhost/pagelet-PART:0.1.0.
 
-    Built again when the Containerfile or what it may copy has changed. The context is the repository.
+    Built again when the Containerfile, its locks or what runs in it has changed. The context is the repository.
     """
     containerfile = ROOT / "images" / part / "Containerfile"
-    sources = [ROOT / name for name in _PAGELET_SOURCES]
+    locks = ("pyproject.toml", "requirements/build.txt", f"requirements/{part}.txt")
+    sources = [ROOT / name for name in (*locks, *_SOURCES[part])]
     if part == "engine":  # no GPU here runs Triton's kernels, and the base image has no packages to install
         arguments = {"COMPILER": "none", **(arguments or {})}
     return built_image(f"localhost/pagelet-{part}:{VERSION}", containerfile, sources, arguments)

@@ -71,8 +71,11 @@ def scene(kube: Kube, installed: float) -> Iterator[Scene]:
     for obj in model_claim(name, MODELS):
         kube.create(obj)
     yield Scene(kube, name, CPU_ENGINE)
+    # Pods first: the namespace's controller would wait for half of their grace before it looks again.
+    for service in kube.list("InferenceService", name):
+        kube.delete("InferenceService", service["metadata"]["name"], name)
+    kube.wait(f"the pods of {name} to go", lambda: not kube.list("Pod", name), 90)
     kube.delete("Namespace", name)
-    kube.wait(f"the end of {name}", lambda: kube.get("Namespace", name) is None, 120)
     kube.delete("PersistentVolume", f"models-{name}")
 
 

@@ -68,7 +68,8 @@ def _progressing(picture: Picture) -> Aspect:
         case RolloutPhase.ROLLING:
             return aspect(_TRUE, "RollingOut", step.message)
         case RolloutPhase.WAITING_FOR_DEVICE:
-            return aspect(_TRUE, "WaitingForDevice", step.message)
+            found = picture.diagnoses.get(picture.target_hash)
+            return aspect(_TRUE, "WaitingForDevice", f"{step.message} {found.message}" if found else step.message)
         case RolloutPhase.FAILED:
             found = picture.diagnoses.get(picture.target_hash)
             return aspect(_FALSE, found.reason if found else "Failed", step.message)
