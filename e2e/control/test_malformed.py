@@ -126,7 +126,7 @@ def test_malformed_manifests_are_refused_in_words(scene: Scene, operator: Operat
     scene.kube.wait("a refusal of each", lambda: not not_refused(), 120, lambda: str(not_refused()[:3]))
     for name, _ in accepted_by_server:
         assert len(condition(scene.service(name), "Accepted")["message"]) > 20
-        assert not scene.children("ReplicaSet", name)
+        assert not scene.engines(name)
     assert operator.alive
     # Neither a crash nor a hot loop: a refused service costs its status and the children that any service has.
     written = operator.metric("pagelet_operator_api_writes_total") - writes

@@ -174,7 +174,8 @@ def _engine_count(view: _View, service: InferenceService) -> EngineCount:
     engines = view.observed.children.get(ObjectKey("v1", "Service", engine_service_name(service)))
     remembered = (engines["metadata"].get("annotations") or {}).get(ENGINE_COUNT_ANNOTATION, "") if engines else ""
     before = EngineCount.parse(remembered)
-    if before is None and (running := sum(each.revision.replicas for each in view.known)):
+    running = sum(each.revision.replicas for each in view.known)
+    if before is None and running not in (0, service.spec.replicas):
         before = EngineCount(running, Origin.KEPT)  # the memory was lost with its Service; what runs is the next best
     return engine_count(service.spec.replicas, view.observed.replicas_owned, before)
 

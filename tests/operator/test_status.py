@@ -174,7 +174,6 @@ def test_a_model_that_is_not_there_is_what_everything_waits_for(
     ("phase", "expected"),
     [
         (RolloutPhase.ROLLING, ("True", "RollingOut", "words")),
-        (RolloutPhase.WAITING_FOR_DEVICE, ("True", "WaitingForDevice", "words")),
         (RolloutPhase.FAILED, ("False", "CrashLoop", "words")),
         (RolloutPhase.DONE, ("False", "Complete", "words")),
         (RolloutPhase.HELD, ("False", "Held", "words")),
@@ -183,6 +182,14 @@ def test_a_model_that_is_not_there_is_what_everything_waits_for(
 def test_progressing_is_the_rollouts_own_sentence(phase: RolloutPhase, expected: tuple[str, str, str]) -> None:
     status = status_of(*SERVING, step=RolloutStep({"abc": 1}, phase, "words"), diagnoses={"abc": CRASH})
     assert condition(status, "Progressing") == expected
+
+
+def test_a_rollout_that_waits_for_a_device_says_which() -> None:
+    waiting = Diagnosis("Unschedulable", "2 × nvidia.com/gpu wanted, 1 free", final=False)
+    step = RolloutStep({"abc": 1}, RolloutPhase.WAITING_FOR_DEVICE, "No device is free.")
+    status = status_of(*SERVING, step=step, diagnoses={"abc": waiting})
+    said = ("True", "WaitingForDevice", "No device is free. 2 × nvidia.com/gpu wanted, 1 free")
+    assert condition(status, "Progressing") == said
 
 
 # ---- Available ----------------------------------------------------------------------------------------------------
