@@ -47,14 +47,18 @@ def installed(cluster: Cluster, kube: Kube) -> float:
     In a cluster of others (E2E_KUBECONFIG) its owner has installed it already, with images that it can pull.
     """
     try:
-        for part in ("operator", "gateway", "engine"):
-            cluster.machine.load(pagelet_image(part))
+        machine = cluster.machine
     except NotOurs:
         return 0.0
+    images = {part: pagelet_image(part) for part in ("operator", "gateway", "engine")}
+    for archive in images.values():
+        machine.load(archive)
+    digests = [f"--set=images.{part}.digest={archive.digest}" for part, archive in images.items()]
     began_s = time.monotonic()
     cluster.helm(
         *("upgrade", "--install", "pagelet", str(ROOT / "charts" / "pagelet")),
-        *("--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m", "--set", "registry=localhost"),
+        *("--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "3m", "--set=registry=localhost"),
+        *digests,
     )
     return time.monotonic() - began_s
 
@@ -74,7 +78,7 @@ def scene(kube: Kube, installed: float) -> Iterator[Scene]:
     # Pods first: the namespace's controller would wait for half of their grace before it looks again.
     for service in kube.list("InferenceService", name):
         kube.delete("InferenceService", service["metadata"]["name"], name)
-    kube.wait(f"the pods of {name} to go", lambda: not kube.list("Pod", name), 90)
+    kube.wait(f"the pods of {name} to go", lambda: not kube.list("Pod", name), 180)
     kube.delete("Namespace", name)
     kube.delete("PersistentVolume", f"models-{name}")
 
@@ -95,10 +99,16 @@ def url(kube: Kube, namespace: str, name: str = "chat") -> str:
 
 
 @contextmanager
-def client(kube: Kube, namespace: str, name: str = "chat", retries: int = 0) -> Iterator[openai.OpenAI]:
+def client(kube: Kube, namespace: str) -> Iterator[openai.OpenAI]:
+    with client_of(url(kube, namespace)) as made:
+        yield made
+
+
+@contextmanager
+def client_of(address: str) -> Iterator[openai.OpenAI]:
+    """Tries nothing again: what fails, fails."""
     with httpx.Client(trust_env=False, timeout=120) as http:
-        base_url = f"{url(kube, namespace, name)}/v1"
-        yield openai.OpenAI(base_url=base_url, api_key="none", max_retries=retries, http_client=http)
+        yield openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0, http_client=http)
 
 
 def ask(client: openai.OpenAI, question: str = "What is the capital of France?", tokens: int = 24, **more: Any) -> str:

@@ -13,6 +13,8 @@ from e2e.pods.conftest import READY_S, ask, client
 from e2e.pods.load import steady_load
 from e2e.scene import Scene
 
+UNLISTED_S = 8
+"""Within which a Service sends nobody to a gateway that was killed."""
 NOTICED_S = 30
 """Within which clients are served again after a death, where there is another pod to serve them."""
 
@@ -77,11 +79,12 @@ def test_a_deleted_gateway_costs_nothing_and_a_killed_one_its_streams(machine: M
         pair.kube.wait("more answers", lambda: len(outcomes.texts) >= 12, 60)
         assert not outcomes.failures, outcomes.failures
         kill_in_pod(gateways[1], "pagelet_gateway")
+        killed_s = time.monotonic()
         time.sleep(NOTICED_S)
-        assert len(outcomes.failures) <= 6, outcomes.failures
-        before = len(outcomes.failures)
-        pair.kube.wait("answers after it", lambda: len(outcomes.texts) >= 20, 90)
-        assert len(outcomes.failures) == before
+        before = len(outcomes.texts)
+        pair.kube.wait("answers after it", lambda: len(outcomes.texts) >= before + 8, 90)
+        # Until the Service lists it no more, a new connection may still be sent to where nobody listens.
+        assert all(failed_s - killed_s < UNLISTED_S for failed_s in outcomes.failed_at_s), outcomes.failures
 
 
 @pytest.mark.timeout(600)
