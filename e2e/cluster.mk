@@ -33,11 +33,12 @@ e2e-clean:
 
 .PHONY: e2e-control
 e2e-control: $(E2E_READY)  ## the tests that need no pods, against a real control plane
-	$(BIN)/pytest e2e/control
+	$(BIN)/pytest $(AGAIN) e2e/control
 
 .PHONY: e2e
 e2e: $(E2E_READY) e2e-packages  ## the tests with real pods (root)
-	$(BIN)/pytest e2e/pods
+	[ -n "$${E2E_KUBECONFIG:-}" ] || $(E2E) image operator gateway engine
+	$(BIN)/pytest $(AGAIN) e2e/pods
 
 # ---- its programs --------------------------------------------------------------------------------------------------
 

@@ -26,10 +26,10 @@ def main() -> int:
                     print(f"{layout.name}:\n{Machine(layout).status()}")
             case "image":
                 machine = Machine(CLUSTER)
-                for part in arguments.parts:
-                    archive = pagelet_image(part)
+                archives = [pagelet_image(part) for part in arguments.parts]
+                for archive in archives if machine.is_up() else ():
                     machine.load(archive)
-                    print(archive.by_digest)
+                print("\n".join(archive.by_digest for archive in archives))
             case "gpus":
                 Machine(CLUSTER).set_gpus(arguments.count)
     except (MachineError, ProgramError, WaitError, BuildError) as error:
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", help="end clusters and remove what they left on the machine")
     down.add_argument("names", nargs="+", choices=_LAYOUTS)
     commands.add_parser("status", help="which programs run")
-    image = commands.add_parser("image", help="build images of the product and load them into the cluster")
+    image = commands.add_parser("image", help="build images of the product; load them into the cluster that is up")
     image.add_argument("parts", nargs="+", help="operator, gateway, engine")
     gpus = commands.add_parser("gpus", help="change the number of the node's GPUs")
     gpus.add_argument("count", type=int)

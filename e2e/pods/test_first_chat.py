@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from e2e.cluster import Cluster
-from e2e.pods.conftest import READY_S, ask, client
+from e2e.pods.conftest import READY_S, SYSTEM, ask, client
 from e2e.scene import Scene
 
 
@@ -45,3 +45,7 @@ def test_no_pod_of_a_service_has_a_token(scene: Scene) -> None:
     for pod in pods:
         assert pod["spec"]["automountServiceAccountToken"] is False
         assert not any("projected" in volume for volume in pod["spec"]["volumes"] if "kube-api" in volume["name"])
+
+
+def test_helm_test_says_that_the_operator_works(cluster: Cluster, installed: float) -> None:
+    assert "Succeeded" in cluster.helm("test", "pagelet", "--namespace", SYSTEM, timeout_s=120)
