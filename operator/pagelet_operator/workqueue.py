@@ -80,6 +80,8 @@ class Backlog(Generic[K]):
             # News came while it failed. It waits like any other failure, or a busy key would be retried without pause.
             self._ready.remove(key)
             self._wanted.discard(key)
+        if self._due.get(key, float("inf")) <= now_s:
+            del self._due[key]  # the same, planned for a moment that has come meanwhile
         self.add_at(key, now_s + delay_s)
         return delay_s
 
