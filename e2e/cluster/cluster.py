@@ -18,8 +18,6 @@ from .layout import BINARIES, BUILD
 from .waiting import wait_for
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
-
     from .machine import Machine
 
 T = TypeVar("T")
@@ -120,13 +118,6 @@ class Cluster:
             self.delete("namespace", name, wait=False)
             self.kubectl("delete", "pods", "--all", "-n", name, "--wait=false")
             self.wait(f"the pods of {name} to go", lambda: not self.list("pods", name), timeout_s=90, namespace=name)
-
-    def api_client(self) -> "ApiClient":
-        """For what kubectl is too slow for."""
-        from kubernetes.config import new_client_from_config
-
-        client: ApiClient = new_client_from_config(str(self.kubeconfig))  # type: ignore[no-untyped-call]
-        return client
 
     # ---- waits -------------------------------------------------------------------------------------------------------
 
