@@ -7,14 +7,14 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from e2e.cluster import Cluster, Machine, NotOurs
+from e2e.cluster import Cluster, Machine, NotOurs, WaitError
 from e2e.cluster.images import pagelet_image
 from e2e.cluster.layout import ROOT
 from e2e.kube import Kube
@@ -75,11 +75,14 @@ def scene(kube: Kube, installed: float) -> Iterator[Scene]:
     for obj in model_claim(name, MODELS):
         kube.create(obj)
     yield Scene(kube, name, CPU_ENGINE)
-    # Pods first: the namespace's controller would wait for half of their grace before it looks again.
+    # The services first: the namespace's controller would wait for half of the pods' grace before it looks again. But
+    # after an API server was away, the garbage collector takes minutes to notice, and the namespace is the quicker way.
     for service in kube.list("InferenceService", name):
         kube.delete("InferenceService", service["metadata"]["name"], name)
-    kube.wait(f"the pods of {name} to go", lambda: not kube.list("Pod", name), 180)
+    with suppress(WaitError):
+        kube.wait(f"the pods of {name} to go", lambda: not kube.list("Pod", name), 40)
     kube.delete("Namespace", name)
+    kube.wait(f"the pods of {name} to go with it", lambda: not kube.list("Pod", name), 150)
     kube.delete("PersistentVolume", f"models-{name}")
 
 
