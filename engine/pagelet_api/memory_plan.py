@@ -23,6 +23,8 @@ class MemoryPlan:
 
     dtype: str
     """Of weights and KV cache."""
+    quantization: str
+    """Of the weights of linear layers; "none": they are of `dtype`."""
     block_size: int
     """Tokens of one KV block."""
     groups: tuple[KvGroup, ...]
@@ -61,6 +63,7 @@ def plan_pool(
     *,
     pool_bytes: int,
     dtype: str = "auto",
+    quantization: str = "none",
     block_size: int = 16,
     max_model_len: int = 0,
     max_num_batched_tokens: int = 2048,
@@ -69,7 +72,7 @@ def plan_pool(
     """Plan with a given KV pool: the cpu device, where spec.engine.kvCacheMemory says it.
 
     Raises DoesNotFitError when the pool holds too few blocks, ModelConfigError when `max_model_len` is beyond the
-    model's.
+    model's, or the model cannot be held in `quantization`.
     """
     dtype = sizes.resolve_dtype(dtype, shape)
     groups = sizes.kv_groups(shape)
@@ -78,10 +81,11 @@ def plan_pool(
     fits = all(group.blocks_for(wanted, block_size) <= num_blocks for group in groups)
     return MemoryPlan(
         dtype=dtype,
+        quantization=quantization,
         block_size=block_size,
         groups=groups,
         parameters=sizes.parameter_count(shape),
-        weight_bytes=sizes.weight_bytes(shape, dtype),
+        weight_bytes=sizes.weight_bytes(shape, dtype, quantization),
         activation_bytes=activation_bytes(shape, dtype, max_num_batched_tokens, max_num_seqs),
         kv_bytes_per_token=sizes.kv_bytes_per_token(groups, dtype),
         page_bytes=tuple(sizes.page_bytes(group, block_size, dtype) for group in groups),
@@ -105,6 +109,7 @@ def plan_gpu(
     max_num_seqs: int = 256,
 ) -> MemoryPlan:
     """Plan for GPUs of `memory_bytes` each: the pool is what weights and the largest step leave of the share taken.
+    Weights are of `dtype`: the quantizations there are belong to the cpu device.
 
     Several GPUs split weights and KV heads; every one of them computes its own largest step, and KV heads that are
     fewer than the GPUs are held more than once.
@@ -114,7 +119,7 @@ def plan_gpu(
     resolved = sizes.resolve_dtype(dtype, shape)
     share = memory_bytes * utilization_percent // 100
     usable = tensor_parallel_size * share
-    weights = sizes.weight_bytes(shape, resolved)
+    weights = sizes.weight_bytes(shape, resolved, "none")
     activations = tensor_parallel_size * activation_bytes(shape, resolved, max_num_batched_tokens, max_num_seqs)
     # Ranks beyond the number of KV heads hold copies.
     held = replace(shape, num_kv_heads=max(shape.num_kv_heads, tensor_parallel_size))

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+PANEL_ROWS = 32
+"""Output rows that the CPU backend packs side by side; what a quantised layer lacks of the last panel is padding."""
 
 
 class ModelConfigError(ValueError):
@@ -78,6 +80,44 @@ class KvGroup:
         return min(blocks, -(-(self.window - 1) // block_size) + 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """One matrix inside a decoder layer, in the form in which a backend holds it."""
+
+    name: str
+    out_features: int
+    in_features: int
+
+    @property
+    def num_weights(self) -> int:
+        return self.out_features * self.in_features
+
+
+@dataclass(frozen=True, slots=True)
+class PackedFormat:
+    """A weight-only format: small integers, and the scales that make them numbers again."""
+
+    bits: int
+    """Of one weight."""
+    scale_bytes: int
+    """Of one scale."""
+    group: int | None
+    """Inputs of one row that share a scale; None: the whole row."""
+
+    def num_bytes(self, linear: Linear) -> int:
+        """Bytes of the layer's weights and scales, padding included; its bias is held apart, in the model's dtype."""
+        rows = -(-linear.out_features // PANEL_ROWS) * PANEL_ROWS
+        scales = 1 if self.group is None else linear.in_features // self.group
+        return rows * (linear.in_features * self.bits // 8 + scales * self.scale_bytes)
+
+
+PACKED_FORMATS = {
+    "int8": PackedFormat(bits=8, scale_bytes=4, group=None),  # one fp32 scale a row
+    "int4": PackedFormat(bits=4, scale_bytes=2, group=32),  # one fp16 scale a group
+}
+"""By name; "none" is no format: all weights are numbers of the model's dtype."""
+
+
 def parameter_count(shape: ModelShape) -> int:
     """Parameters of the whole model, tied ones once: what transformers' `num_parameters()` says."""
     embedding = shape.vocab_size * shape.hidden_size
@@ -86,9 +126,30 @@ def parameter_count(shape: ModelShape) -> int:
     return embedding + shape.num_layers * _layer_parameters(shape) + final_norm + head
 
 
-def weight_bytes(shape: ModelShape, dtype: str) -> int:
-    """Bytes of all parameters held in `dtype`."""
-    return parameter_count(shape) * dtype_bytes(dtype)
+def weight_bytes(shape: ModelShape, dtype: str, quantization: str) -> int:
+    """Bytes of all parameters: those in `block_linears` as `quantization` holds them, all others in `dtype`.
+
+    Raises ModelConfigError for a model that cannot be held so.
+    """
+    parameters = parameter_count(shape)
+    if quantization == "none":
+        return parameters * dtype_bytes(dtype)
+    held, linears = _format(quantization, dtype, shape), block_linears(shape)
+    plain = parameters - shape.num_layers * sum(linear.num_weights for linear in linears)
+    return plain * dtype_bytes(dtype) + shape.num_layers * sum(map(held.num_bytes, linears))
+
+
+def block_linears(shape: ModelShape) -> tuple[Linear, ...]:
+    """The matrices of one decoder layer: what a quantization holds its own way. Queries, keys and values are one."""
+    hidden, inner = shape.hidden_size, shape.intermediate_size
+    q_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+    return (
+        Linear("qkv", q_size + 2 * kv_size, hidden),
+        Linear("attention out", hidden, q_size),
+        Linear("gate", inner, hidden),
+        Linear("up", inner, hidden),
+        Linear("down", hidden, inner),
+    )
 
 
 def kv_groups(shape: ModelShape) -> tuple[KvGroup, ...]:
@@ -129,17 +190,41 @@ def resolve_dtype(wanted: str, shape: ModelShape) -> str:
     return shape.checkpoint_dtype if wanted == "auto" else wanted
 
 
+def _format(quantization: str, dtype: str, shape: ModelShape) -> PackedFormat:
+    """The format of that name. Raises ModelConfigError where the model, or its `dtype`, does not go with it."""
+    if quantization not in PACKED_FORMATS:
+        raise ModelConfigError(
+            f"quantization {quantization!r} has no size; wanted one of: none, {', '.join(PACKED_FORMATS)}"
+        )
+    if dtype == "float16":
+        raise ModelConfigError(
+            f"{quantization} computes in bfloat16 or float32, and the model's dtype is float16; set dtype: bfloat16"
+        )
+    held = PACKED_FORMATS[quantization]
+    if (group := held.group) is None:
+        return held
+    ragged = [
+        f"{linear.name} {linear.in_features} = {linear.in_features // group} × {group} + {linear.in_features % group}"
+        for linear in block_linears(shape)
+        if linear.in_features % group
+    ]
+    if ragged:
+        raise ModelConfigError(
+            f"{quantization} takes the inputs of a layer in groups of {group}, and some are left over: "
+            f"{', '.join(ragged)}; set quantization: int8, or none"
+        )
+    return held
+
+
 def _layer_parameters(shape: ModelShape) -> int:
-    """Parameters of one decoder layer: q, k, v, o; gate, up, down; the norms before attention and before the MLP."""
-    hidden, inner = shape.hidden_size, shape.intermediate_size
-    q_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    attention = hidden * (q_size + 2 * kv_size) + q_size * hidden
+    """Parameters of one decoder layer: its matrices, their biases, the norms before attention and before the MLP."""
+    qkv, out, gate, up, down = linears = block_linears(shape)
+    biases = 0
     if shape.attention_bias:
-        attention += q_size + 2 * kv_size + hidden
-    mlp = 3 * hidden * inner
+        biases += qkv.out_features + out.out_features
     if shape.mlp_bias:
-        mlp += 2 * inner + hidden
-    return attention + mlp + 2 * hidden
+        biases += gate.out_features + up.out_features + down.out_features
+    return sum(linear.num_weights for linear in linears) + biases + 2 * shape.hidden_size
 
 
 class _Fields:

@@ -1,5 +1,7 @@
 """The memory plan: a sum that adds up."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +28,25 @@ def test_a_gpus_plan_takes_no_more_than_its_share_and_wastes_less_than_a_block(m
     assert plan.total_bytes <= memory_bytes * percent // 100
     assert plan.pool_bytes - plan.num_blocks * sum(plan.page_bytes) < sum(plan.page_bytes)
     assert plan.weight_bytes == 2 * plan.parameters
+
+
+@given(st.integers(1, 64).map(lambda gibibytes: gibibytes * GIB), st.sampled_from(["auto", "float32"]))
+def test_quantised_weights_take_less_and_leave_the_kv_cache_as_it_is(pool_bytes, dtype):
+    none, int8, int4 = (
+        plan_pool(SHAPE, pool_bytes=pool_bytes, dtype=dtype, quantization=quantization)
+        for quantization in ("none", "int8", "int4")
+    )
+    assert int4.total_bytes < int8.total_bytes < none.total_bytes
+    assert none.total_bytes - int4.total_bytes == none.weight_bytes - int4.weight_bytes
+    for plan in (int8, int4):
+        assert replace(plan, weight_bytes=none.weight_bytes, quantization="none") == none
+
+
+def test_a_float16_checkpoint_is_planned_quantised_once_its_type_is_another():
+    saved = replace(SHAPE, checkpoint_dtype="float16")
+    with pytest.raises(ModelConfigError, match="int8 computes in bfloat16 or float32, and the model's dtype is"):
+        plan_pool(saved, pool_bytes=GIB, quantization="int8")
+    assert plan_pool(saved, pool_bytes=GIB, dtype="bfloat16", quantization="int8").dtype == "bfloat16"
 
 
 @given(st.integers(1, 8192), st.integers(1, 8192))

@@ -1,15 +1,19 @@
 """Sizes: the same numbers that transformers finds in the model itself."""
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api.sizes import (
     BYTES_OF_DTYPE,
+    PACKED_FORMATS,
     KvGroup,
+    Linear,
     ModelConfigError,
     ModelShape,
+    block_linears,
     dtype_bytes,
     kv_bytes_per_token,
     kv_groups,
@@ -67,7 +71,7 @@ GROUPS = st.builds(
 def test_known_models_have_their_published_number_of_parameters(config, parameters):
     shape = ModelShape.from_config(config)
     assert parameter_count(shape) == parameters
-    assert weight_bytes(shape, "bfloat16") == 2 * parameters
+    assert weight_bytes(shape, "bfloat16", "none") == 2 * parameters
 
 
 @pytest.mark.parametrize(
@@ -146,6 +150,115 @@ def test_a_sample_holds_the_blocks_that_its_window_touches_at_its_worst_moment(g
         for length in range(1, num_tokens + 1)
     )
     assert group.blocks_for(num_tokens, block_size) == max(touched)
+
+
+# ---- quantised weights ----------------------------------------------------------------------------------------------
+
+
+SMOLLM2_LAYERS = [(576 + 192 + 192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536)]
+"""Rows and inputs of the layers of one of its 30 blocks: q, k and v; attention out; gate; up; down."""
+
+
+def test_smollm2_has_its_known_bytes_in_every_quantization():
+    shape = ModelShape.from_config(SMOLLM2_135M)
+    assert [(linear.out_features, linear.in_features) for linear in block_linears(shape)] == SMOLLM2_LAYERS
+    rows = 30 * sum(rows for rows, _ in SMOLLM2_LAYERS)
+    weights = 30 * sum(rows * inputs for rows, inputs in SMOLLM2_LAYERS)
+    others = 49152 * 576 + 30 * 2 * 576 + 576  # tied embeddings, norms
+    assert weight_bytes(shape, "bfloat16", "none") == 2 * (others + weights) == 269_030_016
+    assert weight_bytes(shape, "bfloat16", "int8") == 2 * others + weights + 4 * rows == 163_483_776
+    assert weight_bytes(shape, "bfloat16", "int4") == 2 * others + weights // 2 + 2 * weights // 32 == 116_413_056
+    assert weight_bytes(shape, "float32", "int8") == 4 * others + weights + 4 * rows
+
+
+def test_biases_embeddings_and_an_untied_head_stay_in_the_models_type():
+    plain = ModelShape.from_config(SMOLLM2_135M)
+    more = ModelShape.from_config(
+        {**SMOLLM2_135M, "tie_word_embeddings": False, "attention_bias": True, "mlp_bias": True}
+    )
+    head, biases = 49152 * 576, 30 * 5184
+    for quantization in ("none", "int8", "int4"):
+        for dtype, size in (("bfloat16", 2), ("float32", 4)):
+            added = weight_bytes(more, dtype, quantization) - weight_bytes(plain, dtype, quantization)
+            assert added == size * (head + biases)
+
+
+@pytest.mark.parametrize(("rows", "held_rows"), [(1, 32), (32, 32), (33, 64), (960, 960)])
+def test_rows_are_filled_up_to_whole_panels_with_their_scales(rows, held_rows):
+    linear = Linear("down", rows, 64)
+    assert PACKED_FORMATS["int8"].num_bytes(linear) == held_rows * (64 + 4)
+    assert PACKED_FORMATS["int4"].num_bytes(linear) == held_rows * (64 // 2 + 64 // 32 * 2)
+
+
+WHOLE_GROUPS = st.builds(
+    lambda hidden, inner, heads, group, head_dim, layers, vocab, flags: ModelShape(
+        "LlamaForCausalLM",
+        hidden * 32,
+        layers,
+        heads * group,
+        heads,
+        head_dim,
+        inner * 32,
+        vocab,
+        4096,
+        (None,) * layers,
+        *flags,
+    ),
+    st.integers(1, 64),
+    st.integers(1, 64),
+    st.integers(1, 8).map(lambda pairs: 2 * pairs),
+    st.integers(1, 8),
+    st.sampled_from([16, 48, 64, 128]),
+    st.integers(1, 40),
+    st.integers(1, 200_000),
+    st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+"""Models whose layers take whole groups of 32 inputs."""
+
+
+@given(WHOLE_GROUPS, st.sampled_from(["bfloat16", "float32"]))
+def test_fewer_bits_are_fewer_bytes_and_nothing_but_the_blocks_layers_shrinks(shape, dtype):
+    none, int8, int4 = (weight_bytes(shape, dtype, quantization) for quantization in ("none", "int8", "int4"))
+    assert int4 < int8 < none
+    weights = shape.num_layers * sum(linear.num_weights for linear in block_linears(shape))
+    rows = shape.num_layers * sum(linear.out_features for linear in block_linears(shape))
+    assert none - int8 == (dtype_bytes(dtype) - 1) * weights - 4 * rows
+    assert int8 - int4 == weights // 2 - weights // 16 + 4 * rows
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"intermediate_size": 1500}, "left over: down 1500 = 46 × 32 + 28; set quantization: int8, or none"),
+        ({"head_dim": 10}, "left over: attention out 90 = 2 × 32 + 26; set"),
+        (
+            {"hidden_size": 580, "head_dim": 64},
+            "left over: qkv 580 = 18 × 32 + 4, gate 580 = 18 × 32 + 4, up 580 = 18 × 32 + 4; set",
+        ),
+    ],
+    ids=str,
+)
+def test_inputs_that_are_no_whole_groups_are_refused_with_the_sums_by_int4_alone(changes, said):
+    shape = ModelShape.from_config({**SMOLLM2_135M, **changes})
+    with pytest.raises(ModelConfigError, match=rf"int4 takes the inputs .* in groups of 32, .*{re.escape(said)}"):
+        weight_bytes(shape, "bfloat16", "int4")
+    assert weight_bytes(shape, "bfloat16", "int8") < weight_bytes(shape, "bfloat16", "none")
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_float16_is_no_type_that_quantised_weights_are_computed_in(quantization):
+    shape = ModelShape.from_config(LLAMA_2_7B)
+    with pytest.raises(ModelConfigError, match=f"{quantization} computes in bfloat16 or float32.* set dtype: bfloat16"):
+        weight_bytes(shape, "float16", quantization)
+    assert weight_bytes(shape, "float16", "none") == 2 * parameter_count(shape)
+
+
+def test_a_quantization_without_a_size_is_refused_with_those_that_have_one():
+    with pytest.raises(ModelConfigError, match="'fp8' has no size; wanted one of: none, int8, int4"):
+        weight_bytes(ModelShape.from_config(SMOLLM2_135M), "bfloat16", "fp8")
+
+
+# ---- what is no model -----------------------------------------------------------------------------------------------
 
 
 def test_an_unsupported_architecture_is_refused_with_those_we_have():

@@ -57,7 +57,7 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
     dtype = sizes.resolve_dtype(config.dtype.value, shape)
     groups = sizes.kv_groups(shape)
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
-    weight_bytes = sizes.weight_bytes(shape, dtype)
+    weight_bytes = sizes.weight_bytes(shape, dtype, "none")
     if budget := _budget(device, config):
         check_fits(budget, weight_bytes, config.kv_cache_bytes)
 

@@ -151,7 +151,7 @@ def _model(service: InferenceService | None, facts: Facts, before: Mapping[str, 
         digest=facts.model.digest,
         architecture=shape.architecture,
         parameters=sizes.parameter_count(shape),
-        weight_bytes=sizes.weight_bytes(shape, dtype),
+        weight_bytes=sizes.weight_bytes(shape, dtype, "none"),
         max_model_len=plan.max_model_len if plan else engine.max_model_len or shape.max_position,
     )
     fields = {"model": model.model_dump(mode="json", by_alias=True)}
