@@ -30,6 +30,12 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
 
 
+class Quantization(StrEnum):
+    NONE = "none"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -74,6 +80,8 @@ class EngineConfig(_ConfigFile):
     """What the engine computes on."""
     dtype: Dtype = Dtype.AUTO
     """Type of weights and KV cache."""
+    quantization: Quantization = Quantization.NONE
+    """How the weights of linear layers are held; none: in dtype."""
     max_model_len: Annotated[int, Field(ge=0)] = 0
     """Tokens of prompt and output of one sample; 0: the model's own."""
     tensor_parallel_size: Positive = 1

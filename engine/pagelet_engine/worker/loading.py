@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 from pagelet_api import sizes
-from pagelet_api.config import Device, EngineConfig
+from pagelet_api.config import Device, EngineConfig, Quantization
 from pagelet_api.memory_plan import DoesNotFitError, pool_blocks, resolve_max_model_len
 from pagelet_api.model_folder import ModelFolderError, read_object, verify
 from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
 
 from pagelet_engine.cgroup import Cgroup
-from pagelet_engine.layers.weight_format import Plain
+from pagelet_engine.layers.weight_format import Plain, WeightFormat
 from pagelet_engine.models.registry import Model, build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.destination import WeightsError
@@ -37,7 +37,8 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
     """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
 
     Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
-    weights that do not fit config.json, a device that is not there, and too little memory for weights and KV pool.
+    weights that do not fit config.json, a device that is not there, a quantization that device or model do not have,
+    and too little memory for weights and KV pool.
     """
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify") as pool:
         verification = pool.submit(verify, model_dir, config.digest)
@@ -57,11 +58,12 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
     dtype = sizes.resolve_dtype(config.dtype.value, shape)
     groups = sizes.kv_groups(shape)
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
-    weight_bytes = sizes.weight_bytes(shape, dtype, "none")
+    weight_bytes = sizes.weight_bytes(shape, dtype, config.quantization)
+    held = weight_format(config.quantization, _DTYPES[dtype], device)
     if budget := _budget(device, config):
         check_fits(budget, weight_bytes, config.kv_cache_bytes)
 
-    model = build_model(shape, raw, Plain(_DTYPES[dtype], device))
+    model = build_model(shape, raw, held)
     load_weights(Checkpoint(model_dir), model.load(), model.ignored)
     generation = model_dir / "generation_config.json"
     facts = ModelFacts(
@@ -78,6 +80,18 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
     return LoadedModel(model, _pool(config, groups, num_blocks, _DTYPES[dtype], device), num_blocks, facts)
+
+
+def weight_format(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> WeightFormat:
+    """How linear layers are held. Raises ModelError for a quantization that the device does not compute with."""
+    if quantization is Quantization.NONE:
+        return Plain(dtype, device)
+    if device.type != "cpu":
+        raise ModelError(
+            f"quantization: {quantization} wanted, a format of the cpu device, and the engine computes on an "
+            "accelerator; set quantization: none, or device: cpu"
+        )
+    raise ModelError(f"quantization: {quantization} wanted, which this engine cannot compute with yet; set it to none")
 
 
 def _budget(device: torch.device, config: EngineConfig) -> Budget | None:

@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 import torch
-from pagelet_api.config import EngineConfig
+from pagelet_api.config import EngineConfig, Quantization
 from pagelet_api.model_folder import read_digest, write_manifest
+from pagelet_engine.worker.loading import weight_format
 from pagelet_engine.worker.local import ModelError, load_worker
 
 PAGE_BYTES = 3 * 2 * 2 * 8 * 16 * 4  # layers, K and V, KV heads, head size, tokens, fp32
@@ -73,6 +74,27 @@ def test_too_little_memory_is_refused_with_the_sum(folder):
 def test_more_memory_than_there_is_is_refused(folder):
     with pytest.raises(ModelError, match="kvCacheMemory: wanted 4611686018427387904 bytes"):
         load_worker(folder, config(kv_cache_bytes=1 << 62))
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_a_quantization_that_is_not_computed_with_is_never_ignored(tiny_llama, quantization):
+    folder = tiny_llama(hidden_size=96, intermediate_size=128).folder
+    with pytest.raises(ModelError, match=f"quantization: {quantization} wanted"):
+        load_worker(folder, config(quantization=quantization))
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+def test_quantised_weights_are_of_the_cpu_device_alone(quantization):
+    wanted = f"quantization: {quantization} wanted, a format of the cpu device.* set quantization: none, or device: cpu"
+    with pytest.raises(ModelError, match=wanted):
+        weight_format(Quantization(quantization), torch.bfloat16, torch.device("cuda"))
+
+
+def test_a_model_that_cannot_be_quantised_is_refused_with_what_to_set(folder):
+    with pytest.raises(ModelError, match=r"left over: qkv 48 = 1 × 32 \+ 16, .* down 100 = 3 × 32 \+ 4; set"):
+        load_worker(folder, config(quantization="int4"))
+    with pytest.raises(ModelError, match=r"int8 computes in bfloat16 or float32, .* set dtype: bfloat16"):
+        load_worker(folder, config(quantization="int8", dtype="float16"))
 
 
 def test_another_digest_is_refused(folder):
