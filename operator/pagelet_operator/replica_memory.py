@@ -27,6 +27,7 @@ def replica_plan(spec: InferenceServiceSpec, shape: ModelShape) -> MemoryPlan | 
             shape,
             pool_bytes=engine.kv_cache_memory.num_bytes,
             dtype=engine.dtype,
+            quantization=engine.quantization,
             block_size=engine.block_size,
             max_model_len=engine.max_model_len,
             max_num_batched_tokens=engine.max_num_batched_tokens,

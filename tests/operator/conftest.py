@@ -212,6 +212,9 @@ def services(draw: st.DrawFn, models: st.SearchStrategy[dict[str, Any]] | None =
     if "nvidia.com/mig-1g.10gb" not in fields.get("resources", {}).get("limits", {}):
         parallel = draw(some_of(tensorParallelSize=st.sampled_from([1, 2, 8])))
         fields["engine"] = {**fields.get("engine", {}), **parallel}
+    engine, limits = fields.get("engine", {}), fields.get("resources", {}).get("limits", {})
+    if engine.get("device") == "cpu" or (engine.get("device") != "cuda" and not any("/" in name for name in limits)):
+        fields["engine"] = {**engine, **draw(some_of(quantization=st.sampled_from(["none", "int8", "int4"])))}
     return load_inference_service(document() | {"metadata": metadata, "spec": {"model": model, **fields}})
 
 

@@ -1,6 +1,7 @@
 """Which specs are refused though the schema allows them, and in which words."""
 
 import string
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,36 @@ def test_a_kv_cache_of_three_blocks_is_refused_with_the_sum_and_one_of_four_is_n
     assert refused(engine={"kvCacheMemory": str(4 * TINY_BLOCK)}) is None
 
 
+def test_weights_that_cannot_be_quantised_are_refused_with_what_to_set_once_the_model_is_known() -> None:
+    ragged, saved = replace(TINY, intermediate_size=100), replace(TINY, checkpoint_dtype="float16")
+    assert refused(None, engine={"quantization": "int4"}) is None
+    assert refused(TINY, engine={"quantization": "int4"}) is None
+    assert refused(ragged, engine={"quantization": "int8"}) is None
+    assert refused(ragged, engine={"quantization": "int4"}) == Refusal(
+        "NotQuantizable",
+        "spec.engine.quantization: int4 takes the inputs of a layer in groups of 32, and some are left over: down 100 "
+        "= 3 × 32 + 4; set quantization: int8, or none",
+    )
+    assert refused(saved, engine={"quantization": "int8"}) == Refusal(
+        "NotQuantizable",
+        "spec.engine.quantization: int8 computes in bfloat16 or float32, and the model's dtype is float16; set dtype: "
+        "bfloat16",
+    )
+    assert refused(saved, engine={"quantization": "int8", "dtype": "bfloat16"}) is None
+    assert refused(saved) is None
+
+
+def test_a_memory_limit_that_is_too_low_for_the_weights_holds_them_quantised() -> None:
+    def with_limit(quantization: str) -> str:
+        return reason(LLAMA_8B, engine={"quantization": quantization}, resources=limits(memory="12Gi"))
+
+    assert [with_limit(quantization) for quantization in ("none", "int8", "int4")] == [
+        "TooLittleMemory",
+        "TooLittleMemory",
+        "",
+    ]
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -241,10 +272,11 @@ counts = st.integers(0, 9)
             "device": st.sampled_from(["auto", "cpu", "cuda", "rocm"]),
             "tensorParallelSize": st.integers(1, 9),
             "maxModelLen": st.integers(0, 9000),
+            "quantization": st.sampled_from(["none", "int8", "int4"]),
             "kvCacheMemory": st.sampled_from(["1Ki", "1Mi", "4Gi", "7Ei"]),
         },
     ),
-    st.sampled_from([None, TINY, LLAMA_8B]),
+    st.sampled_from([None, TINY, LLAMA_8B, replace(TINY, intermediate_size=100, checkpoint_dtype="float16")]),
     st.sampled_from([{}, {"memory": "1Mi"}, {"memory": "40Gi"}, {"product": "L4"}]),
 )
 def test_whatever_is_asked_for_is_accepted_or_refused_with_a_whole_sentence(
@@ -252,5 +284,8 @@ def test_whatever_is_asked_for_is_accepted_or_refused_with_a_whole_sentence(
 ) -> None:
     if engine.get("tensorParallelSize", 1) > 1:
         resources.pop(MIG, None)  # refused at the door
+    device = engine.get("device", "auto")
+    if device in ("cuda", "rocm") or (device == "auto" and {GPU, AMD, MIG, SHARED} & resources.keys()):
+        engine.pop("quantization", None)  # refused at the door
     found = refused(shape, resources={"limits": resources}, engine=engine, accelerator=accelerator)
     assert found is None or (found.message.startswith("spec.") and "{" not in found.message)

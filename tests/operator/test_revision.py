@@ -32,6 +32,7 @@ def test_replicas_gateway_and_suspension_keep_the_revision(service: InferenceSer
         {"model": {"source": {"path": "/models/smol"}, "digest": f"sha256:{'0' * 64}"}},
         {"engine": {"maxNumSeqs": 7}},
         {"engine": {"drainTimeout": "7s"}},
+        {"engine": {"quantization": "int4"}},
         {"resources": {"limits": {"nvidia.com/gpu": 1}}},
         {"restartedAt": "2026-11-23T10:00:00Z"},
     ],
@@ -41,7 +42,9 @@ def test_a_field_that_needs_a_restart_makes_a_new_revision(service: InferenceSer
 
 
 def test_a_default_that_is_written_out_makes_no_new_revision(service: InferenceService) -> None:
-    explicit = load_inference_service(document(engine={"blockSize": 16, "kvCacheMemory": "4Gi"}, restartedAt=""))
+    explicit = load_inference_service(
+        document(engine={"blockSize": 16, "kvCacheMemory": "4Gi", "quantization": "none"}, restartedAt="")
+    )
     assert revision_hash(explicit.spec) == revision_hash(service.spec)
 
 

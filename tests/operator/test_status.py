@@ -1,6 +1,7 @@
 """What the status says, and that it never lies, never flickers, and never says the same thing twice."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -123,6 +124,29 @@ def test_a_service_that_serves_says_so_in_full() -> None:
         # 2 layers × K and V × 2 heads × 16 × 16 tokens × 2 bytes = 4 KiB a block.
         "capacity": {"blockSize": 16, "blocksPlanned": 256, "tokensPerReplica": 4096},
     }
+
+
+def test_weights_are_counted_as_they_are_held() -> None:
+    # Rows of a layer: qkv 128, attention out 64, gate 128, up 128, down 64; inputs 64, and 128 of down.
+    weights, rows, others = 2 * 36864, 2 * 512, 256 * 64 * 2 + 5 * 64
+    sizes = {
+        quantization: status_of(*SERVING, engine={"quantization": quantization})["model"]["weightBytes"]
+        for quantization in ("none", "int8", "int4")
+    }
+    assert sizes == {
+        "none": 2 * (others + weights),
+        "int8": 2 * others + weights + 4 * rows,
+        "int4": 2 * others + weights // 2 + weights // 16,
+    }
+
+
+def test_the_size_of_weights_that_cannot_be_held_as_asked_for_is_not_known() -> None:
+    ragged = ModelState(facts=MODEL.model_copy(update={"shape": replace(SHAPE, intermediate_size=100)}))
+    refusal = Refusal("NotQuantizable", "spec.engine.quantization: …")
+    status = status_of(*SERVING, model=ragged, refusal=refusal, engine={"quantization": "int4"})
+    assert status["model"]["parameters"] > 0
+    assert "weightBytes" not in status["model"]
+    assert "capacity" not in status
 
 
 # ---- Accepted, ModelReady, Progressing ----------------------------------------------------------------------------

@@ -8,9 +8,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pagelet_api.config import Device, Dtype, Quantization
 from pagelet_api.v1alpha1.inference_service import InferenceService
 from pagelet_api.v1alpha1.model_source import CaBundleRef, PvcStorage
 from pagelet_api.v1alpha1.part import Part
+from pagelet_api.v1alpha1.spec import ACCELERATOR_PREFIXES, InferenceServiceSpec
 
 # Children append a revision's hash and must stay within the 63 characters of a DNS label; Services begin with a letter.
 MAX_NAME = 40
@@ -44,6 +46,20 @@ def _pvc(service: InferenceService) -> PvcStorage | None:
 def _ca_bundle(service: InferenceService) -> CaBundleRef | None:
     s3 = service.spec.model.source.s3
     return s3.ca_bundle_ref if s3 else None
+
+
+def _names_accelerators(resources: str) -> str:
+    """CEL: whether limits or requests name an accelerator."""
+    named = " || ".join(f"n.startsWith('{prefix}')" for prefix in ACCELERATOR_PREFIXES)
+    return " || ".join(
+        f"(has({resources}.{kind}) && {resources}.{kind}.exists(n, {named}))" for kind in ("limits", "requests")
+    )
+
+
+def _on_cpu(spec: InferenceServiceSpec) -> bool:
+    """Whether the engine computes on the CPU, as far as the spec says."""
+    device = spec.engine.device
+    return device is Device.CPU or (device is Device.AUTO and not spec.resources.has_accelerators)
 
 
 RULES = (
@@ -128,5 +144,28 @@ RULES = (
             service.spec.engine.tensor_parallel_size == 1
             or not any(name.startswith("nvidia.com/mig-") for name in service.spec.resources.names)
         ),
+    ),
+    Rule(
+        path="spec.engine",
+        cel="self.quantization == 'none' || self.dtype != 'float16'",
+        sentence=(
+            "spec.engine.dtype: quantization int8 and int4 compute in bfloat16 or float32, and float16 is asked for; "
+            "set dtype to bfloat16, or quantization to none"
+        ),
+        holds=lambda service: (
+            service.spec.engine.quantization is Quantization.NONE or service.spec.engine.dtype is not Dtype.FLOAT16
+        ),
+    ),
+    Rule(
+        path="spec",
+        cel=(
+            "self.engine.quantization == 'none' || self.engine.device == 'cpu' || "
+            f"(self.engine.device == 'auto' && !({_names_accelerators('self.resources')}))"
+        ),
+        sentence=(
+            "spec.engine.quantization: int8 and int4 are formats of the cpu device, and an accelerator is asked for; "
+            "set quantization to none, or device to cpu"
+        ),
+        holds=lambda service: service.spec.engine.quantization is Quantization.NONE or _on_cpu(service.spec),
     ),
 )

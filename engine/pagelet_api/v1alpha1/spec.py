@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from pagelet_api.config import Device, Dtype
+from pagelet_api.config import Device, Dtype, Quantization
 from pagelet_api.quantities import MAX_TEXT, QUANTITY_PATTERN, Duration, Memory, parse_quantity
 from pagelet_api.v1alpha1.model_source import ModelSource, ModelStorage
 from pagelet_api.v1alpha1.part import Part
@@ -18,6 +18,7 @@ SERVED_NAME_PATTERN = r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$"
 SERVED_NAME_OR_EMPTY_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?)?$"
 DIGEST_PATTERN = r"^(sha256:[0-9a-f]{64})?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$"
+ACCELERATOR_PREFIXES = ("nvidia.com/", "amd.com/")
 
 
 def _quantity(value: object) -> int | str:
@@ -64,6 +65,11 @@ class Resources(Part):
         """Every resource that is asked for."""
         return frozenset({*self.limits, *self.requests})
 
+    @property
+    def has_accelerators(self) -> bool:
+        """Whether a GPU, or a part of one, is named: by the vendor's prefix."""
+        return any(name.startswith(ACCELERATOR_PREFIXES) for name in self.names)
+
 
 class ModelSpec(Part):
     """The model that is served. A change here makes a new revision."""
@@ -90,6 +96,9 @@ class EngineSpec(Part):
     the engine with one line; it never falls back to another."""
     dtype: Dtype = Dtype.AUTO
     """Type of weights and KV cache; auto: the checkpoint's own."""
+    quantization: Quantization = Quantization.NONE
+    """How the weights of linear layers are held, on the cpu device: int8 has a scale a row, int4 a scale for every 32
+    inputs of a row; both are made when the model is loaded, and all else stays in dtype. none: in dtype."""
     max_model_len: Annotated[int, Field(ge=0, le=2**24)] = 0
     """Tokens of prompt and output of one sample; 0: as many as the model was made for."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1

@@ -4,7 +4,7 @@ from pagelet_api.config import Device
 from pagelet_api.memory_plan import DoesNotFitError, resolve_max_model_len
 from pagelet_api.model_report import ModelFacts
 from pagelet_api.quantities import QuantityError, parse_bytes
-from pagelet_api.sizes import ModelConfigError
+from pagelet_api.sizes import ModelConfigError, resolve_dtype, weight_bytes
 from pagelet_api.v1alpha1 import InferenceService
 
 from pagelet_operator.acceptance.rule import Numbers, Rule
@@ -19,6 +19,16 @@ def _too_long(service: InferenceService, model: ModelFacts | None) -> Numbers | 
             resolve_max_model_len(wanted, model.shape)
     except ModelConfigError:
         return {"wanted": wanted, "found": model.shape.max_position} if model else None
+    return None
+
+
+def _not_quantizable(service: InferenceService, model: ModelFacts | None) -> Numbers | None:
+    engine = service.spec.engine
+    try:
+        if model is not None:
+            weight_bytes(model.shape, resolve_dtype(engine.dtype, model.shape), engine.quantization)
+    except ModelConfigError as error:
+        return {"sum": error}
     return None
 
 
@@ -70,6 +80,12 @@ MEMORY_RULES: tuple[Rule, ...] = (
         "spec.engine.maxModelLen",
         "spec.engine.maxModelLen: wanted {wanted} tokens, the model was made for {found}; lower it",
         _too_long,
+    ),
+    Rule(
+        "NotQuantizable",
+        "spec.engine.quantization",
+        "spec.engine.quantization: {sum}",
+        _not_quantizable,
     ),
     Rule(
         "KvCacheTooSmall",

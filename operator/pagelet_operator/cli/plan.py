@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from pagelet_api.config import Quantization
 from pagelet_api.gpus import UnknownGpuError, gpu_memory_bytes
 from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan, plan_gpu
 from pagelet_api.quantities import QuantityError, parse_bytes
@@ -39,6 +40,11 @@ def plan(
 def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory: str | None) -> tuple[str, MemoryPlan]:
     """The device in words, and the plan: for what the arguments name, else what the file names, else this machine."""
     accelerator, engine = service.spec.accelerator, service.spec.engine
+    if engine.quantization is not Quantization.NONE and not (gpu is memory is None):
+        raise CommandError(
+            f"spec.engine.quantization: {engine.quantization} is a format of the cpu device; set it to none to plan "
+            "for a GPU, or leave out --gpu and --memory"
+        )
     try:
         if memory is not None:
             device, memory_bytes = "a GPU", parse_bytes(memory)
@@ -73,13 +79,14 @@ def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory:
 def _table(
     service: InferenceService, shape: ModelShape, device: str, result: MemoryPlan, sessions: dict[int, int]
 ) -> str:
+    held = result.quantization
     rows = [
         (
             "model",
             f"{service.served_name}: {shape.architecture}, {count(result.parameters)} parameters, {result.dtype}",
         ),
         ("device", device),
-        ("weights", size(result.weight_bytes)),
+        ("weights", size(result.weight_bytes) + ("" if held == "none" else f", linear layers in {held}")),
         ("largest step", f"{size(result.activation_bytes)} at most"),
         ("KV cache", size(result.pool_bytes)),
         ("total", f"{size(result.total_bytes)} a replica"),
@@ -107,6 +114,7 @@ def _as_json(
         "architecture": shape.architecture,
         "device": device,
         "dtype": result.dtype,
+        "quantization": result.quantization,
         "parameters": result.parameters,
         "weightBytes": result.weight_bytes,
         "activationBytes": result.activation_bytes,

@@ -97,7 +97,8 @@ def _check_memory(plan: MemoryPlan, replicas: int) -> None:
 def _plan_line(service: InferenceService, plan: MemoryPlan | None) -> str:
     if plan is None:
         return f"{service.metadata.name}: the accelerator's memory is planned by the engine"
+    held = plan.dtype if plan.quantization == "none" else plan.quantization
     return (
-        f"{service.metadata.name}: weights {size(plan.weight_bytes)} {plan.dtype}, KV cache {size(plan.pool_bytes)} = "
+        f"{service.metadata.name}: weights {size(plan.weight_bytes)} {held}, KV cache {size(plan.pool_bytes)} = "
         f"{count(plan.num_blocks)} blocks of {plan.block_size} tokens = {count(plan.tokens)} tokens"
     )

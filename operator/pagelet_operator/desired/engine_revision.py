@@ -50,6 +50,7 @@ def engine_config(service: InferenceService, facts: Facts) -> EngineConfig:
         digest=model.digest or (facts.model.digest if facts.model else ""),
         device=resolve_device(service.spec),
         dtype=engine.dtype,
+        quantization=engine.quantization,
         max_model_len=engine.max_model_len,
         tensor_parallel_size=engine.tensor_parallel_size,
         gpu_memory_utilization_percent=engine.gpu_memory_utilization_percent,

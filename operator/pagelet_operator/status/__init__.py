@@ -10,10 +10,11 @@ from typing import Any
 
 from pagelet_api import names, sizes
 from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan
-from pagelet_api.sizes import ModelConfigError
+from pagelet_api.sizes import ModelConfigError, ModelShape
 from pagelet_api.v1alpha1 import (
     CapacityStatus,
     Condition,
+    EngineSpec,
     InferenceService,
     InferenceServiceStatus,
     ModelStatus,
@@ -145,16 +146,16 @@ def _model(service: InferenceService | None, facts: Facts, before: Mapping[str, 
     if facts.model is None:
         return {}
     shape, engine = facts.model.shape, service.spec.engine
-    plan = _plan(service, facts)
-    dtype = sizes.resolve_dtype(engine.dtype, shape)
+    plan, weight_bytes = _plan(service, facts), _weight_bytes(engine, shape)
     model = ModelStatus(
         digest=facts.model.digest,
         architecture=shape.architecture,
         parameters=sizes.parameter_count(shape),
-        weight_bytes=sizes.weight_bytes(shape, dtype, "none"),
+        weight_bytes=weight_bytes or 0,
         max_model_len=plan.max_model_len if plan else engine.max_model_len or shape.max_position,
     )
-    fields = {"model": model.model_dump(mode="json", by_alias=True)}
+    unknown = {"weight_bytes"} if weight_bytes is None else None
+    fields = {"model": model.model_dump(mode="json", by_alias=True, exclude=unknown)}
     if plan:
         capacity = CapacityStatus(
             block_size=plan.block_size, blocks_planned=plan.num_blocks, tokens_per_replica=plan.tokens
@@ -162,6 +163,13 @@ def _model(service: InferenceService | None, facts: Facts, before: Mapping[str, 
         # What the engine measures is not known here, and 0 would be a measurement.
         fields["capacity"] = capacity.model_dump(mode="json", by_alias=True, exclude={"blocks_measured"})
     return fields
+
+
+def _weight_bytes(engine: EngineSpec, shape: ModelShape) -> int | None:
+    try:
+        return sizes.weight_bytes(shape, sizes.resolve_dtype(engine.dtype, shape), engine.quantization)
+    except ModelConfigError:
+        return None  # refused: it cannot be held so
 
 
 def _plan(service: InferenceService, facts: Facts) -> MemoryPlan | None:

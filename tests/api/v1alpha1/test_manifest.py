@@ -112,6 +112,11 @@ def test_null_is_the_same_as_left_out(path):
             "spec.restartedAt: wanted text, a number, a list or a map, found the date 2026-11-23; quote it",
         ),
         ("spec.engine.device", "tpu", "spec.engine.device: wanted 'auto', 'cuda', 'rocm' or 'cpu', found \"tpu\""),
+        (
+            "spec.engine.quantization",
+            "fp8",
+            "spec.engine.quantization: wanted 'none', 'int8' or 'int4', found \"fp8\"",
+        ),
         ("spec.engine.blockSize", 24, "spec.engine.blockSize: wanted a multiple of 16, found 24"),
         (
             "spec.engine.kvCacheMemory",
@@ -209,6 +214,8 @@ BREAKERS = {
         },
     ),
     "an alias is the same": ("spec.model", {"name": "gpt", "aliases": ["gpt"], "source": {"path": "x"}}),
+    "compute in bfloat16 or float32": ("spec.engine", {"quantization": "int8", "dtype": "float16"}),
+    "formats of the cpu device": ("spec.engine", {"quantization": "int4", "device": "cuda"}),
     "maxNumBatchedTokens is below": ("spec.engine", {"maxNumSeqs": 64, "maxNumBatchedTokens": 63}),
 }
 
@@ -217,6 +224,32 @@ BREAKERS = {
 def test_a_broken_rule_is_said_in_the_rules_own_sentence(words):
     (rule,) = [rule for rule in RULES if words in rule.sentence]
     assert _problems(_with(*BREAKERS[words])) == (rule.sentence,)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+@pytest.mark.parametrize(
+    ("device", "resources", "accepted"),
+    [
+        ("auto", {}, True),
+        ("auto", {"limits": {"cpu": 4, "rdma/hca": 1}}, True),
+        ("cpu", {"limits": {"nvidia.com/gpu": 1}}, True),
+        ("cuda", {"limits": {"nvidia.com/gpu": 1}}, False),
+        ("rocm", {}, False),
+        ("auto", {"limits": {"nvidia.com/gpu": 1}}, False),
+        ("auto", {"requests": {"nvidia.com/mig-1g.10gb": 1}}, False),
+        ("auto", {"requests": {"amd.com/gpu": "1"}}, False),
+    ],
+)
+def test_weights_are_quantised_on_the_cpu_alone(quantization, device, resources, accepted):
+    document = _with("spec.engine", {"quantization": quantization, "device": device})
+    document["spec"]["resources"] = resources
+    if accepted:
+        assert load_inference_service(document).spec.engine.quantization == quantization
+    else:
+        (problem,) = _problems(document)
+        assert problem.startswith("spec.engine.quantization: int8 and int4 are formats of the cpu device")
+    document["spec"]["engine"]["quantization"] = "none"
+    load_inference_service(document)
 
 
 def test_every_rule_has_a_file_that_breaks_it():

@@ -43,6 +43,30 @@ def test_plan_takes_the_accelerator_from_the_file(desk: Desk) -> None:
     assert "which GPU? Give --gpu or --memory" in desk.run("plan", "-f", str(desk.file)).stderr
 
 
+def test_plan_counts_quantised_weights_and_plans_them_for_the_cpu_alone(desk: Desk) -> None:
+    weight_bytes = {}
+    for quantization in ("none", "int8", "int4"):
+        desk.write(engine={"kvCacheMemory": "1Mi", "quantization": quantization})
+        plan = json.loads(desk.run("plan", "-f", str(desk.file), "--json").stdout)
+        assert plan["quantization"] == quantization
+        weight_bytes[quantization] = plan["weightBytes"]
+    assert weight_bytes["int4"] < weight_bytes["int8"] < weight_bytes["none"]
+    assert ", linear layers in int4\n" in desk.run("plan", "-f", str(desk.file)).stdout
+    for_a_gpu = desk.run("plan", "-f", str(desk.file), "--gpu", "L40S")
+    assert for_a_gpu.returncode == 1
+    assert "spec.engine.quantization: int4 is a format of the cpu device; set it to none" in for_a_gpu.stderr
+
+
+def test_plan_of_a_model_that_does_not_divide_into_groups_says_so(desk: Desk) -> None:
+    config = json.loads((desk.model / "config.json").read_text())
+    (desk.model / "config.json").write_text(json.dumps({**config, "intermediate_size": 100}))
+    desk.write(engine={"kvCacheMemory": "1Mi", "quantization": "int4"})
+    result = desk.run("plan", "-f", str(desk.file))
+    assert result.returncode == 1
+    assert "some are left over: down 100 = 3 × 32 + 4; set quantization: int8, or none" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -26,6 +26,13 @@ def test_it_says_what_it_waits_for_and_then_where_to_go(desk: Desk) -> None:
     assert f"pagelet chat --url {url}" in desk.said
 
 
+def test_it_says_how_its_weights_are_held(desk: Desk) -> None:
+    desk.write(engine={"kvCacheMemory": "1Mi", "quantization": "int4"})
+    desk.up()
+    desk.until(lambda: "loading weights" in desk.said, "the engine's phase")
+    assert desk.said.startswith("tiny: weights 73.1 KiB int4, KV cache 1.00 MiB = 256 blocks")
+
+
 def test_ctrl_c_ends_the_gateway_first_then_the_engine_and_is_no_error(desk: Desk) -> None:
     desk.let_engine_be_ready()
     process = desk.up()

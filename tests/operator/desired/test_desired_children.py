@@ -11,6 +11,7 @@ from pagelet_api import names
 from pagelet_api.config import EngineConfig, GatewayConfig
 from pagelet_api.v1alpha1 import InferenceService, load_inference_service
 from pagelet_operator.desired import Facts, KubernetesObject, desired_children, new_revision
+from pagelet_operator.desired.engine_revision import engine_config
 from pagelet_operator.revision import Revision
 
 from ..conftest import MODEL_FACTS, document, in_cluster, services
@@ -27,6 +28,14 @@ some = settings(max_examples=30)
 def test_the_same_input_gives_the_same_bytes(service: InferenceService) -> None:
     again = load_inference_service(json.loads(service.model_dump_json(by_alias=True, exclude_defaults=True)))
     assert json.dumps(render(service)) == json.dumps(render(again))
+
+
+@given(services())
+@some
+def test_no_engine_is_asked_to_quantise_on_an_accelerator(service: InferenceService) -> None:
+    config = engine_config(service, FACTS)
+    assert config.quantization == service.spec.engine.quantization
+    assert config.quantization == "none" or config.device == "cpu"
 
 
 @given(services())
@@ -139,10 +148,11 @@ def test_an_old_revision_stays_as_it_was_rendered_whatever_the_new_release_would
 
 def test_the_engines_file_says_what_the_user_asked_for() -> None:
     engine = {"kvCacheMemory": "1Gi", "maxNumSeqs": 7, "drainTimeout": "90s", "prefixCaching": False}
+    engine |= {"quantization": "int8"}
     config_map = one(of(document(engine=engine)), "ConfigMap", names.COMPONENT_ENGINE)
     config = EngineConfig.model_validate_json(config_map["data"][names.CONFIG_FILE])
     assert (config.kv_cache_bytes, config.max_num_seqs, config.drain_timeout_s) == (2**30, 7, 90)
-    assert (config.model_name, config.prefix_caching) == ("smol", False)
+    assert (config.model_name, config.prefix_caching, config.quantization) == ("smol", False, "int8")
 
 
 @pytest.mark.parametrize(
