@@ -89,9 +89,15 @@ LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-em
 	--custom-compile-command "make lock"
 
 .PHONY: bench
-bench: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure against peers in the same run (minutes)
+bench: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure against peers in the same run (minutes); see bench-cpu too
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/hf_generate.py
+
+# Servers that run already, each NAME=URL or NAME=URL@PID: make bench-cpu PEERS='vllm=http://127.0.0.1:8100@4711'
+PEERS ?=
+.PHONY: bench-cpu
+bench-cpu: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure on a CPU beside servers in PEERS and the machine's limit
+	$(BIN)/python benchmarks/cpu $(addprefix --peer ,$(PEERS)) --stop-idle --agreement
 
 .PHONY: clean
 clean:  ## remove what make made, the environment included
