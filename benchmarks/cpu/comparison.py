@@ -180,12 +180,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stop-idle", action="store_true", help="SIGSTOP peers (with a PID) while others are measured")
     parser.add_argument("--without-pagelet", action="store_true", help="the peers alone, the first against the others")
     parser.add_argument("--set", action="append", default=[], type=_field, metavar="FIELD=JSON", help="of spec.engine")
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds, after one to warm up")
+    parser.add_argument("--rounds", type=_positive, default=3, help="measured rounds, after one to warm up")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--idle-s", type=float, default=60, help="how long to watch everybody idle; 0: not at all")
     parser.add_argument("--startup-rounds", type=int, default=3, help="starts of Pagelet to time, beside import torch")
     parser.add_argument("--agreement", action="store_true", help="compare greedy answers with Hugging Face in fp32")
     return parser
+
+
+def _positive(argument: str) -> int:
+    number = int(argument)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wanted 1 or more, found {number}")
+    return number
 
 
 def _field(argument: str) -> tuple[str, Any]:
