@@ -3,10 +3,10 @@
     floor of a step = max(its FLOPs ÷ the dot-product rate, its bytes ÷ the DRAM bandwidth), summed over the steps
 
 FLOPs: every linear for every token, scores and values of attention for every position that a token looks at, the head
-for every token that is drawn. Bytes: every weight once a step (the head only if somebody draws, and of the embedding
-the rows of the step's tokens), the keys and values before each span once (a block that several samples share: once for
-all of them), and those that the step writes. Activations are thought to stay in the caches; norms, RoPE, softmax and
-sampling to cost nothing: what is left out makes the floor lower, never higher.
+for every token that is drawn. Bytes: every weight once a step, as it is held (the head only if somebody draws, and of
+the embedding the rows of the step's tokens), the keys and values before each span once (a block that several samples
+share: once for all of them), and those that the step writes. Activations are thought to stay in the caches; norms,
+RoPE, softmax and sampling to cost nothing: what is left out makes the floor lower, never higher.
 """
 
 from collections.abc import Iterable
@@ -38,8 +38,8 @@ def floor_s(work: Iterable[Work], rates: Rates) -> float:
     return sum(max(one.flops / rates.flops_per_s, one.num_bytes / rates.bytes_per_s) for one in work)
 
 
-def work_of(step: StepSpans, shape: ModelShape, dtype: str, block_size: int) -> Work:
-    """One step's FLOPs and bytes, all weights and the KV cache in `dtype`."""
+def work_of(step: StepSpans, shape: ModelShape, dtype: str, quantization: str, block_size: int) -> Work:
+    """One step's FLOPs and bytes. Linears are held as `quantization` says, all else and the KV cache in `dtype`."""
     num_tokens = sum(span.num_tokens for span in step)
     num_draws = sum(span.draws for span in step)
     flops = (
@@ -47,19 +47,23 @@ def work_of(step: StepSpans, shape: ModelShape, dtype: str, block_size: int) -> 
         + _attention_flops(step, shape)
         + 2 * num_draws * _head_weights(shape)
     )
-    weights = shape.num_layers * _layer_weights(shape) + num_tokens * shape.hidden_size
-    weights += _head_weights(shape) if num_draws else 0
+    embedded = num_tokens * shape.hidden_size + (_head_weights(shape) if num_draws else 0)
     kv_bytes = sum(
         _kv_tokens_moved(step, group.window, block_size) * sizes.page_bytes(group, 1, dtype)
         for group in sizes.kv_groups(shape)
     )
-    return Work(flops, weights * sizes.dtype_bytes(dtype) + kv_bytes)
+    layer_bytes = _layers_bytes(shape, dtype, quantization)
+    return Work(flops, layer_bytes + embedded * sizes.dtype_bytes(dtype) + kv_bytes)
 
 
 def _layer_weights(shape: ModelShape) -> int:
-    """Numbers in one layer's matrices: q, k, v, o; gate, up, down."""
-    q_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    return shape.hidden_size * (2 * q_size + 2 * kv_size + 3 * shape.intermediate_size)
+    return sum(linear.num_weights for linear in sizes.block_linears(shape))
+
+
+def _layers_bytes(shape: ModelShape, dtype: str, quantization: str) -> int:
+    """All weights but the embedding and the head: matrices, norms, biases."""
+    matrices = _head_weights(shape) * (1 if shape.tie_word_embeddings else 2)
+    return sizes.weight_bytes(shape, dtype, quantization) - matrices * sizes.dtype_bytes(dtype)
 
 
 def _head_weights(shape: ModelShape) -> int:

@@ -37,12 +37,13 @@ class Subject:
 
     @property
     def weight_bytes(self) -> int:
-        return sizes.weight_bytes(self.shape, self.dtype)
+        return sizes.weight_bytes(self.shape, self.dtype, self.spec.engine.quantization)
 
     def limits_of(self, workload: Workload, limits: Limits) -> dict[str, Limit]:
         """By instruction set: what no engine on this machine can pass, with the steps of our scheduler."""
         steps = real_steps(workload, self.shape, self.dtype, self.spec)
-        work = [work_of(step, self.shape, self.dtype, self.spec.engine.block_size) for step in steps]
+        engine = self.spec.engine
+        work = [work_of(step, self.shape, self.dtype, engine.quantization, engine.block_size) for step in steps]
         first = 1 + next(index for index, step in enumerate(steps) if any(span.draws for span in step))
         found = {}
         for dot in DOTS_OF_DTYPE[self.dtype]:
