@@ -103,13 +103,28 @@ bench-cpu: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure on a CPU bes
 clean:  ## remove what make made, the environment included
 	rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
+# The CPU backend's ops in C++: installing compiles them, and a change of theirs alone compiles them again.
+NATIVE := $(wildcard engine/pagelet_engine/kernels/cpu/native/*) engine/pagelet_engine/kernels/cpu/build.py
+
+engine/pagelet_engine/kernels/cpu/libpagelet_cpu.so: $(NATIVE) | .venv/bin/python
+	$(BIN)/python engine/pagelet_engine/kernels/cpu/build.py
+
+.PHONY: native
+native: engine/pagelet_engine/kernels/cpu/libpagelet_cpu.so  ## compile the CPU backend's ops
+
+# A compiler is worth having, not needed: without one the engine computes with the slow reference ops.
+.PHONY: system-compiler
+system-compiler:
+	@if ! command -v "$${CXX:-g++}" clang++ >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends g++ libc6-dev; fi
+
 # ---- the environment ---------------------------------------------------------------------------------------------
 
 .venv/bin/python: | $(UV)
 	$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 
 # One recipe for both lock files. With TORCH_INDEX, torch comes from there and its GPU libraries stay out.
-.venv/installed-%: requirements/%.txt pyproject.toml | .venv/bin/python
+.venv/installed-%: requirements/%.txt pyproject.toml hatch_build.py | .venv/bin/python system-compiler
 	if [ -n "$(TORCH_INDEX)" ]; then \
 	    $(UV) pip install --python $(BIN)/python --index-url "$(TORCH_INDEX)" "$$(grep -oE '^torch==[0-9.]+' $<)"; \
 	    grep -oE '^(torch|triton|nvidia[a-z0-9-]*|cuda[a-z0-9-]*)==' $< | tr -d = > .venv/gpu-packages; \

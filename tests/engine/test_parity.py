@@ -19,7 +19,6 @@ from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.core.step import Segment, SlotStart, TableUpdate
-from pagelet_engine.worker.assembly import assemble
 from pagelet_engine.worker.loading import load_model
 from pagelet_engine.worker.local import LoadedWorker, load_worker
 from pagelet_engine.worker.slots import Slots
@@ -185,7 +184,8 @@ def test_bfloat16_strays_no_further_than_transformers_own(smollm2, prompts, refe
     texts = prompts[:6]
     config = EngineConfig(model_name="smollm2", device="cpu", dtype="bfloat16", kv_cache_bytes=64 << 20)
     ours = load_model(smollm2, config)
-    slots = Slots(1, ours.facts.vocab_size, 64, 1, torch.device("cpu"))
+    slots = Slots(max(map(len, texts)), ours.facts.vocab_size, 64, 1, torch.device("cpu"))
+    execution = ours.execution(slots)
     theirs = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.bfloat16).eval()
     own_error, their_error = 0.0, 0.0
     for tokens in texts:
@@ -194,7 +194,7 @@ def test_bfloat16_strays_no_further_than_transformers_own(smollm2, prompts, refe
         segment = Segment(0, 0, 0, len(tokens), tuple(tokens), updates)
         slots.update_tables(segment)
         exact = reference.logits(tokens)
-        own = ours.model.logits(ours.model(assemble([segment], slots, ours.pool)))
-        own_error += float((own - exact).square().mean())
+        execution.run([segment], range(len(tokens)), wants_logits=True)
+        own_error += float((execution.logits() - exact).square().mean())
         their_error += float((theirs(torch.tensor([tokens])).logits[0].float() - exact).square().mean())
     assert own_error**0.5 <= 1.5 * their_error**0.5

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from pagelet_engine.kernels.reference.silu_mul import silu_mul
-from pagelet_engine.layers.weight_format import WeightFormat
+from pagelet_engine.layers.backend import WeightFormat
 from pagelet_engine.weights.destination import Destination
 
 
@@ -49,15 +48,15 @@ class RowParallel(nn.Module):
 
 
 class GateUp(nn.Module):
-    """Both inputs of the gate by one product."""
+    """Both inputs of the gate by one product, and the gate."""
 
     def __init__(self, hidden: int, inner: int, *, bias: bool, weight_format: WeightFormat) -> None:
         super().__init__()
         self.inner, self.weight_format = inner, weight_format
-        weight_format.declare(self, 2 * inner, hidden, bias)
+        weight_format.declare(self, 2 * inner, hidden, bias, is_gated=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(tokens, hidden) → (tokens, 2 × inner): gate, up."""
+        """(tokens, hidden) → (tokens, inner): silu(gate(x)) · up(x)."""
         return self.weight_format.apply(self, x)
 
     def load(self, gate: str, up: str) -> dict[str, Destination]:
@@ -74,7 +73,7 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         """x, residual (tokens, hidden) → (tokens, hidden)."""
-        after: Tensor = self.down(silu_mul(self.gate_up(x)), residual)
+        after: Tensor = self.down(self.gate_up(x), residual)
         return after
 
     def load(self, gate: str, up: str, down: str) -> dict[str, Destination]:

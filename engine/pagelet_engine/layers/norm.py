@@ -3,20 +3,20 @@
 import torch
 from torch import Tensor, nn
 
-from pagelet_engine.kernels.reference.rms_norm import rms_norm
-from pagelet_engine.weights.destination import Destination
+from pagelet_engine.layers.backend import Backend
+from pagelet_engine.weights.destination import Destination, TensorRows
 
 
 class Norm(nn.Module):
-    def __init__(self, hidden: int, eps: float, device: torch.device) -> None:
+    def __init__(self, hidden: int, eps: float, backend: Backend) -> None:
         super().__init__()
-        self.eps = eps
-        weight = torch.empty(hidden, dtype=torch.float32, device=device)
+        self.eps, self.backend = eps, backend
+        weight = torch.empty(hidden, dtype=torch.float32, device=backend.device)
         self.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(tokens, hidden) → the same."""
-        return rms_norm(x, self.weight, self.eps)
+        return self.backend.rms_norm(x, self.weight, self.eps)
 
     def load(self, name: str) -> dict[str, Destination]:
-        return {f"{name}.weight": Destination(self.weight.data)}
+        return {f"{name}.weight": TensorRows(self.weight.data)}

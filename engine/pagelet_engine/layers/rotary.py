@@ -9,6 +9,9 @@ import torch
 from pagelet_api.sizes import ModelConfigError
 from torch import Tensor, nn
 
+from pagelet_engine.layers.backend import Backend
+from pagelet_engine.layers.batch import Batch
+
 
 @dataclass(frozen=True, slots=True)
 class RopeSettings:
@@ -44,16 +47,16 @@ class RopeSettings:
 class Rotary(nn.Module):
     """Angles are fp32 and computed once a step: no table, so no longest position."""
 
-    def __init__(self, head_dim: int, settings: RopeSettings, device: torch.device) -> None:
+    def __init__(self, head_dim: int, settings: RopeSettings, backend: Backend) -> None:
         super().__init__()
+        self.backend = backend
         plain = 1.0 / settings.theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-        self.inverse_frequencies = INVERSE_FREQUENCIES[settings.kind](plain, settings).to(device)  # (head_dim / 2,)
+        frequencies = INVERSE_FREQUENCIES[settings.kind](plain, settings)
+        self.inverse_frequencies = frequencies.to(backend.device)  # (head_dim / 2,)
 
-    def forward(self, positions: Tensor) -> Tensor:
-        """positions (tokens,) → (tokens, 2, head_dim) fp32: cos|cos, then -sin|sin, as rope_kv_write wants them."""
-        angles = positions[:, None].float() * self.inverse_frequencies
-        cos, sin = angles.cos(), angles.sin()
-        return torch.cat((cos, cos, -sin, sin), dim=1).view(len(positions), 2, -1)
+    def forward(self, batch: Batch) -> Tensor:
+        """Cosines and sines of the tokens' positions, as the backend's attention wants them."""
+        return self.backend.rotary(self.inverse_frequencies, batch)
 
 
 def _default(plain: Tensor, settings: RopeSettings) -> Tensor:

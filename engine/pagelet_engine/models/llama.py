@@ -7,25 +7,25 @@ from pagelet_api.sizes import ModelConfigError, ModelShape
 from torch import Tensor, nn
 
 from pagelet_engine.layers.attention import Attention
+from pagelet_engine.layers.backend import Backend, CacheLayer
 from pagelet_engine.layers.batch import Batch
 from pagelet_engine.layers.linear import QKV, GatedMLP, RowParallel
 from pagelet_engine.layers.norm import Norm
 from pagelet_engine.layers.rotary import RopeSettings, Rotary
 from pagelet_engine.layers.vocabulary import Embedding
-from pagelet_engine.layers.weight_format import WeightFormat
 from pagelet_engine.weights.destination import Destination
 
 
 class LlamaBlock(nn.Module):
-    def __init__(self, layer: int, shape: ModelShape, eps: float, weight_format: WeightFormat) -> None:
+    def __init__(self, layer: int, shape: ModelShape, eps: float, backend: Backend) -> None:
         super().__init__()
         hidden, heads, kv_heads, head_dim = shape.hidden_size, shape.num_heads, shape.num_kv_heads, shape.head_dim
-        device, bias = weight_format.device, shape.attention_bias
-        self.attention_norm = Norm(hidden, eps, device)
+        bias, weight_format = shape.attention_bias, backend.linears
+        self.attention_norm = Norm(hidden, eps, backend)
         self.qkv = QKV(hidden, heads, kv_heads, head_dim, bias=bias, weight_format=weight_format)
-        self.attention = Attention(0, layer, kv_heads, head_dim)
+        self.attention = Attention(CacheLayer(0, layer, heads, kv_heads, head_dim), backend)
         self.attention_out = RowParallel(heads * head_dim, hidden, bias=bias, weight_format=weight_format)
-        self.mlp_norm = Norm(hidden, eps, device)
+        self.mlp_norm = Norm(hidden, eps, backend)
         self.mlp = GatedMLP(hidden, shape.intermediate_size, bias=shape.mlp_bias, weight_format=weight_format)
 
     def forward(self, x: Tensor, rotary: Tensor, batch: Batch) -> Tensor:
@@ -47,24 +47,24 @@ class LlamaBlock(nn.Module):
 
 
 class Llama(nn.Module):
-    def __init__(self, shape: ModelShape, config: Mapping[str, Any], weight_format: WeightFormat) -> None:
+    def __init__(self, shape: ModelShape, config: Mapping[str, Any], backend: Backend) -> None:
         """Raises ModelConfigError for a variant we do not compute. Parameters are uninitialised."""
         super().__init__()
         if (act := config.get("hidden_act", "silu")) != "silu":
             raise ModelConfigError(f"config.json: hidden_act: wanted 'silu', found {act!r}: not supported")
-        eps, device, dtype = float(config.get("rms_norm_eps", 1e-6)), weight_format.device, weight_format.dtype
-        self.embedding = Embedding(shape.vocab_size, shape.hidden_size, dtype=dtype, device=device)
-        self.rotary = Rotary(shape.head_dim, RopeSettings.from_config(config), device)
-        self.blocks = nn.ModuleList(LlamaBlock(layer, shape, eps, weight_format) for layer in range(shape.num_layers))
-        self.norm = Norm(shape.hidden_size, eps, device)
+        eps = float(config.get("rms_norm_eps", 1e-6))
+        self.embedding = Embedding(shape.vocab_size, shape.hidden_size, backend)
+        self.rotary = Rotary(shape.head_dim, RopeSettings.from_config(config), backend)
+        self.blocks = nn.ModuleList(LlamaBlock(layer, shape, eps, backend) for layer in range(shape.num_layers))
+        self.norm = Norm(shape.hidden_size, eps, backend)
         self.tied, self.head = shape.tie_word_embeddings, self.embedding
         if not self.tied:
-            self.head = Embedding(shape.vocab_size, shape.hidden_size, dtype=dtype, device=device)
+            self.head = Embedding(shape.vocab_size, shape.hidden_size, backend)
 
     def forward(self, batch: Batch) -> Tensor:
         """→ (tokens, hidden): what `logits` turns into logits, for the rows that need them."""
-        x: Tensor = self.embedding(batch.token_ids)
-        rotary = self.rotary(batch.positions)
+        x: Tensor = self.embedding(batch)
+        rotary = self.rotary(batch)
         for block in self.blocks:
             x = block(x, rotary, batch)
         return x

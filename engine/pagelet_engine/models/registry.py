@@ -6,8 +6,8 @@ from typing import Any, Protocol
 from pagelet_api.sizes import ModelConfigError, ModelShape
 from torch import Tensor
 
+from pagelet_engine.layers.backend import Backend
 from pagelet_engine.layers.batch import Batch
-from pagelet_engine.layers.weight_format import WeightFormat
 from pagelet_engine.models.llama import Llama
 from pagelet_engine.weights.destination import Destination
 
@@ -31,7 +31,7 @@ ARCHITECTURES = {
 """A name of config.json's `architectures` → its class."""
 
 
-def build_model(shape: ModelShape, config: Mapping[str, Any], weight_format: WeightFormat) -> Model:
+def build_model(shape: ModelShape, config: Mapping[str, Any], backend: Backend) -> Model:
     """The model with uninitialised parameters. Raises ModelConfigError for what we cannot compute."""
     if (name := shape.architecture) not in ARCHITECTURES:
         raise ModelConfigError(
@@ -41,4 +41,4 @@ def build_model(shape: ModelShape, config: Mapping[str, Any], weight_format: Wei
         raise ModelConfigError(
             f"config.json: quantization_config: wanted an unquantised checkpoint, found {quantization!r:.80}"
         )
-    return ARCHITECTURES[shape.architecture](shape, config, weight_format)
+    return ARCHITECTURES[shape.architecture](shape, config, backend)

@@ -23,12 +23,12 @@ def load_weights(checkpoint: Checkpoint, destinations: Mapping[str, Destination]
     found = {name for name in checkpoint.names if not any(pattern.fullmatch(name) for pattern in surplus)}
     _refuse(sorted(destinations.keys() - found), "missing from the checkpoint", "the download or import is incomplete")
     _refuse(sorted(found - destinations.keys()), "unknown to the model", "config.json describes another architecture")
-    progress = LoadProgress(sum(destination.into.nbytes for destination in destinations.values()))
+    progress = LoadProgress(sum(destination.num_bytes for destination in destinations.values()))
     with torch.inference_mode():
         for name, tensor in checkpoint.tensors():
             if name in destinations:
                 destinations[name].fill(name, tensor)
-                progress.advance(destinations[name].into.nbytes)
+                progress.advance(destinations[name].num_bytes)
 
 
 def _refuse(names: list[str], what: str, hint: str) -> None:

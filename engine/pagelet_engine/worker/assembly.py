@@ -1,4 +1,4 @@
-"""From a step's segments to the flat tensors that a model's forward takes."""
+"""From a step's segments to the flat tensors that the reference backend takes."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pagelet_engine.core.step import Segment
 from pagelet_engine.kernels.reference.paged_attention import IntArray, plan_attention
-from pagelet_engine.layers.batch import Batch, GroupBatch
+from pagelet_engine.layers.reference import GroupBatch, ReferenceBatch
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.slots import Slots
 
 
-def assemble(segments: Sequence[Segment], slots: Slots, pool: KvPool) -> Batch:
+def assemble(segments: Sequence[Segment], slots: Slots, pool: KvPool) -> ReferenceBatch:
     """Lay the segments' tokens one after the other, in their order. Block tables must be up to date."""
     device = slots.device
     slot = np.array([segment.slot for segment in segments])
@@ -40,7 +40,7 @@ def assemble(segments: Sequence[Segment], slots: Slots, pool: KvPool) -> Batch:
         )
         slot_mapping = torch.from_numpy(block * page_rows + positions % pool.block_size).to(device)
         groups.append(GroupBatch(pool.layer_rows[number], slot_mapping, plan))
-    return Batch(
+    return ReferenceBatch(
         token_ids=_token_ids(segments, cu_query_lens, slots),
         positions=torch.from_numpy(positions).to(device),
         adapter_slots=torch.from_numpy(adapters).to(device),

@@ -26,6 +26,11 @@ class Draw:
         seat = slots.seats[self.slot]
         return self.position - len(seat.prompt) < seat.sampling.min_tokens
 
+    def wants_logits(self, slots: Slots) -> bool:
+        """Whether the likeliest token is not all that is asked."""
+        seat = slots.seats[self.slot]
+        return self.is_random(slots) or seat.sampling.logprobs is not None or self.is_edited(slots)
+
     def is_random(self, slots: Slots) -> bool:
         return slots.seats[self.slot].sampling.temperature > 0
 

@@ -1,36 +1,43 @@
 """From a model folder and a configuration to a model with its weights and its KV pool."""
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pagelet_api import sizes
-from pagelet_api.config import Device, EngineConfig, Quantization
+from pagelet_api.config import Device, EngineConfig
 from pagelet_api.memory_plan import DoesNotFitError, pool_blocks, resolve_max_model_len
 from pagelet_api.model_folder import ModelFolderError, read_object, verify
 from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
 
 from pagelet_engine.cgroup import Cgroup
-from pagelet_engine.layers.weight_format import Plain, WeightFormat
+from pagelet_engine.layers.cpu import CpuBackend
+from pagelet_engine.layers.reference import ReferenceBackend
 from pagelet_engine.models.registry import Model, build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.destination import WeightsError
 from pagelet_engine.weights.loading import load_weights
+from pagelet_engine.worker.backends import choose_backend
 from pagelet_engine.worker.budget import Budget, accelerator_budget, check_fits, container_budget
+from pagelet_engine.worker.execution import EagerExecution, Execution
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.model_facts import ModelError, ModelFacts, begin_token, end_tokens
+from pagelet_engine.worker.recorded_execution import RecordedExecution
+from pagelet_engine.worker.slots import Slots
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    model: Model
     pool: KvPool
     num_blocks: int
     """Of each group."""
     facts: ModelFacts
+    execution: Callable[[Slots], Execution]
+    """How steps are computed whose samples sit in these slots."""
 
 
 def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
@@ -59,12 +66,13 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
     groups = sizes.kv_groups(shape)
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
     weight_bytes = sizes.weight_bytes(shape, dtype, config.quantization)
-    held = weight_format(config.quantization, _DTYPES[dtype], device)
+    backend = choose_backend(device, _DTYPES[dtype], config.quantization, shape, config.block_size)
     if budget := _budget(device, config):
         check_fits(budget, weight_bytes, config.kv_cache_bytes)
 
-    model = build_model(shape, raw, held)
+    model = build_model(shape, raw, backend)
     load_weights(Checkpoint(model_dir), model.load(), model.ignored)
+    pool = _pool(config, groups, num_blocks, _DTYPES[dtype], device)
     generation = model_dir / "generation_config.json"
     facts = ModelFacts(
         digest=digest.result(),
@@ -79,19 +87,23 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         bos_token_id=begin_token(raw, shape.vocab_size),
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
-    return LoadedModel(model, _pool(config, groups, num_blocks, _DTYPES[dtype], device), num_blocks, facts)
+    return LoadedModel(pool, num_blocks, facts, lambda slots: _execution(model, backend, pool, slots, config))
 
 
-def weight_format(quantization: Quantization, dtype: torch.dtype, device: torch.device) -> WeightFormat:
-    """How linear layers are held. Raises ModelError for a quantization that the device does not compute with."""
-    if quantization is Quantization.NONE:
-        return Plain(dtype, device)
-    if device.type != "cpu":
-        raise ModelError(
-            f"quantization: {quantization} wanted, a format of the cpu device, and the engine computes on an "
-            "accelerator; set quantization: none, or device: cpu"
-        )
-    raise ModelError(f"quantization: {quantization} wanted, which this engine cannot compute with yet; set it to none")
+def _execution(
+    model: Model, backend: ReferenceBackend | CpuBackend, pool: KvPool, slots: Slots, config: EngineConfig
+) -> Execution:
+    if isinstance(backend, ReferenceBackend):
+        return EagerExecution(model, pool, slots)
+    program = backend.record(
+        model,
+        model.logits,
+        pool.pages,
+        pool.block_size,
+        max_tokens=config.max_num_batched_tokens,
+        max_sampled=slots.num_slots,
+    )
+    return RecordedExecution(backend.ops.native, program, pool, slots, slots.num_slots)
 
 
 def _budget(device: torch.device, config: EngineConfig) -> Budget | None:

@@ -11,9 +11,8 @@ from pagelet_api.sizes import KvGroup
 from torch import Tensor
 
 from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
-from pagelet_engine.models.registry import Model
-from pagelet_engine.worker.assembly import assemble
 from pagelet_engine.worker.edits import Draw
+from pagelet_engine.worker.execution import Execution
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.loading import load_model
 from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
@@ -21,7 +20,6 @@ from pagelet_engine.worker.model_facts import ModelError, ModelFacts
 from pagelet_engine.worker.results import AskedLogprobs, FailedStep, LaunchedStep, StepError
 from pagelet_engine.worker.sampler import Drawn, sample
 from pagelet_engine.worker.slots import Slots
-from pagelet_engine.worker.threads import usable_cores
 
 __all__ = ["LoadedWorker", "LocalWorker", "ModelError", "ModelFacts", "StepError", "load_worker"]
 
@@ -37,20 +35,18 @@ class LoadedWorker:
 
 def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
     """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
-    # torch counts cores that a container may not use; OMP_NUM_THREADS, which it heeds, may ask for fewer.
-    torch.set_num_threads(min(torch.get_num_threads(), usable_cores()))
     loaded = load_model(model_dir, config)
     facts, pool = loaded.facts, loaded.pool
     max_blocks = -(-facts.max_model_len // config.block_size)
     slots = Slots(config.max_num_seqs, facts.vocab_size, max_blocks, len(pool.groups), pool.device)
-    return LoadedWorker(LocalWorker(loaded.model, pool, slots), loaded.num_blocks, pool.groups, facts)
+    return LoadedWorker(LocalWorker(loaded.execution(slots), pool, slots), loaded.num_blocks, pool.groups, facts)
 
 
 class LocalWorker:
     """Implements `core.step.Worker`. On a CPU, submit returns when the step is done; on a GPU, when it is launched."""
 
-    def __init__(self, model: Model, pool: KvPool, slots: Slots) -> None:
-        self._model, self._pool, self._slots = model, pool, slots
+    def __init__(self, execution: Execution, pool: KvPool, slots: Slots) -> None:
+        self._execution, self._pool, self._slots = execution, pool, slots
 
     def submit(self, step: Step) -> StepHandle:
         """Whatever fails is raised by the handle's result(), as StepError."""
@@ -66,37 +62,43 @@ class LocalWorker:
             slots.start(start)
         self._pool.copy(step.copies)
         for segment in step.segments:
-            slots.update_tables(segment)
+            if segment.table_updates:
+                slots.update_tables(segment)
         if not step.segments:
             return LaunchedStep(step, None, None, {})
-        hidden = self._model(assemble(step.segments, slots, self._pool))
-
         ends = list(accumulate(segment.num_tokens for segment in step.segments))
-        prompts = {}
-        for segment, end in zip(step.segments, ends, strict=True):
-            if asked := self._prompt_logprobs(segment, hidden[end - segment.num_tokens : end]):
-                prompts[segment.sample] = asked
         drawing = [
             (segment, end - 1) for segment, end in zip(step.segments, ends, strict=True) if segment.samples_token
         ]
-        if not drawing:
-            return LaunchedStep(step, None, None, prompts)
-        logits = self._model.logits(hidden[torch.tensor([row for _, row in drawing], device=slots.device)])
         draws = [Draw(segment.slot, segment.start + segment.num_tokens) for segment, _ in drawing]
-        drawn = sample(logits, draws, slots)
-        slots.note_drawn([draw.slot for draw in draws], drawn.tokens)
-        return LaunchedStep(step, drawn, self._logprobs([segment for segment, _ in drawing], logits, drawn), prompts)
+        wants_logits = any(draw.wants_logits(slots) for draw in draws)
+        self._execution.run(step.segments, [row for _, row in drawing], wants_logits)
 
-    def _prompt_logprobs(self, segment: Segment, hidden: Tensor) -> AskedLogprobs | None:
-        """hidden (tokens, hidden) of the segment: each position speaks about the prompt's token behind it."""
+        drawn, logprobs = None, None
+        if drawing:
+            drawn = sample(self._execution.logits(), draws, slots) if wants_logits else self._execution.likeliest()
+            slots.note_drawn([draw.slot for draw in draws], drawn.tokens)
+            if wants_logits:
+                logprobs = self._logprobs([segment for segment, _ in drawing], self._execution.logits(), drawn)
+        prompts = {}
+        for segment, end in zip(step.segments, ends, strict=True):
+            if asked := self._prompt_logprobs(segment, end - segment.num_tokens):
+                prompts[segment.sample] = asked
+        return LaunchedStep(step, drawn, logprobs, prompts)
+
+    def _prompt_logprobs(self, segment: Segment, first_row: int) -> AskedLogprobs | None:
+        """Of a segment whose tokens are the step's from `first_row` on: each speaks about the prompt's token behind
+        it."""
         seat = self._slots.seats[segment.slot]
-        targets = seat.prompt[segment.start + 1 : segment.start + 1 + segment.num_tokens]
         count = seat.sampling.prompt_logprobs
-        if count is None or not targets:
+        if count is None:
             return None
-        following = torch.tensor(targets, device=hidden.device)
+        targets = seat.prompt[segment.start + 1 : segment.start + 1 + segment.num_tokens]
+        if not targets:
+            return None
+        rows = range(first_row, first_row + len(targets))
         return AskedLogprobs(
-            prompt_logprobs(hidden[: len(targets)], following, count, self._model.logits, self._slots.vocab_size),
+            prompt_logprobs(rows, targets, count, self._execution.logits_of, self._slots),
             (segment.sample,) * len(targets),
             (count,) * len(targets),
         )

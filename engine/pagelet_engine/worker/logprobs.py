@@ -1,12 +1,13 @@
 """Log probabilities of the raw distribution: before penalties, temperature and filters."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pagelet_engine.core.step import TokenLogprobs
+from pagelet_engine.worker.slots import Slots
 
 _CHUNK_BYTES = 64 << 20  # of prompt logits held at once
 
@@ -48,12 +49,15 @@ def raw_logprobs(logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
 
 
 def prompt_logprobs(
-    hidden: Tensor, targets: Tensor, most: int, to_logits: Callable[[Tensor], Tensor], vocab_size: int
+    rows: Sequence[int], targets: Sequence[int], most: int, logits_of: Callable[[Sequence[int]], Tensor], slots: Slots
 ) -> list[RawLogprobs]:
-    """Of a prompt's tokens: hidden (rows, hidden) of the positions before them, targets (rows,) the tokens.
+    """Of a prompt's tokens: rows of the step that stand before them, targets the tokens.
 
     The vocabulary is wide and prompts are long: the logits of a few rows at a time are made and forgotten.
     """
-    length = max(1, _CHUNK_BYTES // (4 * vocab_size))
-    chunks = zip(torch.split(hidden, length), torch.split(targets, length), strict=True)
-    return [raw_logprobs(to_logits(rows), tokens, most) for rows, tokens in chunks]
+    length = max(1, min(slots.num_slots, _CHUNK_BYTES // (4 * slots.vocab_size)))
+    parts = []
+    for first in range(0, len(rows), length):
+        logits = logits_of(rows[first : first + length])
+        parts.append(raw_logprobs(logits, torch.tensor(targets[first : first + length], device=logits.device), most))
+    return parts

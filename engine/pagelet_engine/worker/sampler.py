@@ -33,18 +33,18 @@ def sample(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
     """logits (rows, vocab) fp32, left as they are; a row a draw. Rows pay only for the stages that they want."""
     involved = [row for row, draw in enumerate(draws) if draw.is_random(slots) or draw.is_edited(slots)]
     if not involved:
-        return _greedy(logits)
+        return greedy(logits)
     plain = sorted(set(range(len(draws))).difference(involved))
     edited = _rows(logits, involved)
     edit(edited, [draws[row] for row in involved], slots)
-    greedy = [place for place, row in enumerate(involved) if not draws[row].is_random(slots)]
+    decided = [place for place, row in enumerate(involved) if not draws[row].is_random(slots)]
     random = [place for place, row in enumerate(involved) if draws[row].is_random(slots)]
 
     parts = []  # (rows of the batch, what was drawn for them)
     if plain:
-        parts.append((plain, _greedy(_rows(logits, plain))))
-    if greedy:
-        parts.append(([involved[place] for place in greedy], _greedy(_rows(edited, greedy))))
+        parts.append((plain, greedy(_rows(logits, plain))))
+    if decided:
+        parts.append(([involved[place] for place in decided], greedy(_rows(edited, decided))))
     length = max(1, _CHUNK_BYTES // (8 * slots.vocab_size))
     for first in range(0, len(random), length):
         places = random[first : first + length]
@@ -56,7 +56,8 @@ def sample(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
     )
 
 
-def _greedy(logits: Tensor) -> Drawn:
+def greedy(logits: Tensor) -> Drawn:
+    """The likeliest token of each row (rows, vocab)."""
     largest, tokens = logits.max(-1)  # the first of equals; NaN is larger than everything
     return Drawn(tokens, largest.isfinite())
 

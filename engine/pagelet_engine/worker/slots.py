@@ -58,7 +58,7 @@ class Slots:
 
     def __init__(self, num_slots: int, vocab_size: int, max_blocks: int, num_groups: int, device: torch.device) -> None:
         self.device = device
-        self.vocab_size = vocab_size
+        self.num_slots, self.vocab_size = num_slots, vocab_size
         self.seats: dict[int, Seat] = {}
         self.sampling = SamplingRows(num_slots, device)
         self.last_token = torch.zeros(num_slots, dtype=torch.int64, device=device)

@@ -10,9 +10,8 @@ from pagelet_api.config import EngineConfig
 from pagelet_api.sizes import ModelConfigError, ModelShape, parameter_count
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import Segment, SlotStart, TableUpdate
-from pagelet_engine.layers.weight_format import Plain
+from pagelet_engine.layers.reference import ReferenceBackend
 from pagelet_engine.models.registry import build_model
-from pagelet_engine.worker.assembly import assemble
 from pagelet_engine.worker.loading import LoadedModel, load_model
 from pagelet_engine.worker.slots import Slots
 
@@ -46,15 +45,17 @@ def load(folder, dtype="float32") -> LoadedModel:
 @torch.inference_mode()
 def logits_of(loaded: LoadedModel, sequences: list[list[int]]) -> list[torch.Tensor]:
     """Logits of all positions, (tokens, vocab) each, computed in one step."""
-    slots = Slots(len(sequences), loaded.facts.vocab_size, 64, 1, torch.device("cpu"))
+    lengths = [len(tokens) for tokens in sequences]
+    slots = Slots(sum(lengths), loaded.facts.vocab_size, 64, 1, torch.device("cpu"))
+    execution = loaded.execution(slots)
     segments, blocks = [], count()
     for slot, tokens in enumerate(sequences):
         slots.start(SlotStart(slot, 0, SamplingParams(), tuple(tokens)))
         updates = tuple(TableUpdate(0, index, next(blocks)) for index in range(math.ceil(len(tokens) / BLOCK_SIZE)))
         segments.append(Segment(slot, slot, 0, len(tokens), tuple(tokens), updates))
         slots.update_tables(segments[-1])
-    logits = loaded.model.logits(loaded.model(assemble(segments, slots, loaded.pool)))
-    return list(torch.split(logits, [len(tokens) for tokens in sequences]))
+    execution.run(segments, range(sum(lengths)), wants_logits=True)
+    return list(torch.split(execution.logits(), lengths))
 
 
 def prompts(*lengths: int) -> list[list[int]]:
@@ -100,7 +101,7 @@ def test_parameters_are_as_many_as_the_sizes_say(tiny_llama, fields):
     tiny = tiny_llama(**fields)
     config = json.loads((tiny.folder / "config.json").read_text())
     shape = ModelShape.from_config(config)
-    model = build_model(shape, config, Plain(torch.float32, torch.device("meta")))
+    model = build_model(shape, config, ReferenceBackend(torch.float32, torch.device("meta")))
     assert sum(parameter.numel() for parameter in model.parameters()) == parameter_count(shape)
 
 
@@ -120,4 +121,4 @@ def test_parameters_are_as_many_as_the_sizes_say(tiny_llama, fields):
 def test_refuses_by_name_what_it_cannot_compute(tiny_llama, change, named):
     config = json.loads((tiny_llama().folder / "config.json").read_text()) | change
     with pytest.raises(ModelConfigError, match=named):
-        build_model(ModelShape.from_config(config), config, Plain(torch.float32, torch.device("meta")))
+        build_model(ModelShape.from_config(config), config, ReferenceBackend(torch.float32, torch.device("meta")))

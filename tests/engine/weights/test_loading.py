@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from pagelet_engine.weights.checkpoint import INDEX, SINGLE, Checkpoint
-from pagelet_engine.weights.destination import Destination, WeightsError
+from pagelet_engine.weights.destination import Destination, TensorRows, WeightsError
 from pagelet_engine.weights.loading import load_weights
 from safetensors.torch import load_file, save_file
 
@@ -13,13 +13,13 @@ A, B = torch.arange(6.0).view(2, 3), torch.arange(4.0) + 10
 
 
 def destinations(**shapes: tuple[int, ...]) -> dict[str, Destination]:
-    return {name: Destination(torch.full(shape, torch.nan)) for name, shape in shapes.items()}
+    return {name: TensorRows(torch.full(shape, torch.nan)) for name, shape in shapes.items()}
 
 
 def test_fills_rows_of_a_fused_parameter_and_converts_its_dtype(tmp_path):
     save_file({"q": A, "k": A + 100}, tmp_path / SINGLE)
     fused = torch.zeros(5, 3, dtype=torch.bfloat16)
-    load_weights(Checkpoint(tmp_path), {"q": Destination(fused[:2]), "k": Destination(fused[3:])})
+    load_weights(Checkpoint(tmp_path), {"q": TensorRows(fused[:2]), "k": TensorRows(fused[3:])})
     assert fused.tolist() == [*A.tolist(), [0.0] * 3, *(A + 100).tolist()]
 
 

@@ -96,7 +96,7 @@ def drive() -> Callable[..., Driver]:
         slots = Slots(config.max_num_seqs, loaded.facts.vocab_size, 64, len(loaded.pool.groups), loaded.pool.device)
         assert loaded.num_blocks >= num_blocks
         blocks = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(0)).tolist()
-        return Driver(LocalWorker(loaded.model, loaded.pool, slots), config.block_size, blocks)
+        return Driver(LocalWorker(loaded.execution(slots), loaded.pool, slots), config.block_size, blocks)
 
     return load
 

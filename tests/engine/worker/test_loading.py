@@ -7,7 +7,8 @@ import pytest
 import torch
 from pagelet_api.config import EngineConfig, Quantization
 from pagelet_api.model_folder import read_digest, write_manifest
-from pagelet_engine.worker.loading import weight_format
+from pagelet_api.sizes import ModelShape
+from pagelet_engine.worker.backends import choose_backend
 from pagelet_engine.worker.local import ModelError, load_worker
 
 PAGE_BYTES = 3 * 2 * 2 * 8 * 16 * 4  # layers, K and V, KV heads, head size, tokens, fp32
@@ -77,17 +78,19 @@ def test_more_memory_than_there_is_is_refused(folder):
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-def test_a_quantization_that_is_not_computed_with_is_never_ignored(tiny_llama, quantization):
+def test_a_quantization_that_is_not_computed_with_is_never_ignored(tiny_llama, quantization, monkeypatch):
+    monkeypatch.setenv("PAGELET_CPU_INSTRUCTION_SET", "reference")
     folder = tiny_llama(hidden_size=96, intermediate_size=128).folder
-    with pytest.raises(ModelError, match=f"quantization: {quantization} wanted"):
+    with pytest.raises(ModelError, match=f"quantization: {quantization} wanted, a format of the C\\+\\+ ops"):
         load_worker(folder, config(quantization=quantization))
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-def test_quantised_weights_are_of_the_cpu_device_alone(quantization):
-    wanted = f"quantization: {quantization} wanted, a format of the cpu device.* set quantization: none, or device: cpu"
+def test_quantised_weights_are_of_the_cpu_device_alone(tiny_llama, quantization):
+    shape = ModelShape.from_config(json.loads((tiny_llama().folder / "config.json").read_text()))
+    wanted = f"quantization: {quantization} wanted, .* set quantization: none, or device: cpu"
     with pytest.raises(ModelError, match=wanted):
-        weight_format(Quantization(quantization), torch.bfloat16, torch.device("cuda"))
+        choose_backend(torch.device("cuda"), torch.bfloat16, Quantization(quantization), shape, 16)
 
 
 def test_a_model_that_cannot_be_quantised_is_refused_with_what_to_set(folder):

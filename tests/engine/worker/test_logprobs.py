@@ -1,8 +1,11 @@
 """Log probabilities against a float64 log-softmax."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
+from pagelet_engine.worker.slots import Slots
 
 
 def test_are_of_the_softmax_with_rank_and_the_likeliest():
@@ -33,11 +36,13 @@ def test_more_alternatives_than_tokens_are_all_tokens():
 def test_a_prompts_are_made_a_bounded_number_of_rows_at_a_time():
     vocab, rows = 1 << 20, []
 
-    def to_logits(hidden: torch.Tensor) -> torch.Tensor:
-        rows.append(len(hidden))
-        return torch.zeros(len(hidden), 4)
+    def logits_of(wanted: Sequence[int]) -> torch.Tensor:
+        rows.extend(wanted)
+        assert len(wanted) * vocab * 4 <= 64 << 20
+        assert len(wanted) <= 12
+        return torch.zeros(len(wanted), 4)
 
-    parts = prompt_logprobs(torch.zeros(50, 2), torch.zeros(50, dtype=torch.int64), 1, to_logits, vocab)
-    assert sum(rows) == 50
-    assert max(rows) * vocab * 4 <= 64 << 20
+    slots = Slots(12, vocab, 1, 1, torch.device("cpu"))
+    parts = prompt_logprobs(range(3, 53), [0] * 50, 1, logits_of, slots)
+    assert rows == list(range(3, 53))
     assert sum(len(part.tokens) for part in parts) == 50

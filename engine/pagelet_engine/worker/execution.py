@@ -1,0 +1,57 @@
+"""How the tensors of one step are computed: what the worker asks of it, and the way that runs the model eagerly."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pagelet_engine.core.step import Segment
+from pagelet_engine.models.registry import Model
+from pagelet_engine.worker.assembly import assemble
+from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.sampler import Drawn, greedy
+from pagelet_engine.worker.slots import Slots
+
+
+class Execution(Protocol):
+    """Computes steps in their order. Block tables are up to date when it is called."""
+
+    def run(self, segments: Sequence[Segment], rows: Sequence[int], wants_logits: bool) -> None:
+        """Compute the segments' tokens, one segment after the other. rows: the tokens' indices from which one is drawn;
+        wants_logits: that the likeliest token of each is not all that is asked of them."""
+        ...
+
+    def likeliest(self) -> Drawn:
+        """Of the step's rows."""
+        ...
+
+    def logits(self) -> Tensor:
+        """(rows, vocab) fp32 of the step's rows, which wanted them; valid until the next step."""
+        ...
+
+    def logits_of(self, rows: Sequence[int]) -> Tensor:
+        """(rows, vocab) fp32 of any of the step's tokens; valid until the next call, which ends `logits()` too."""
+        ...
+
+
+class EagerExecution:
+    """Runs the model's forward pass in every step."""
+
+    def __init__(self, model: Model, pool: KvPool, slots: Slots) -> None:
+        self._model, self._pool, self._slots = model, pool, slots
+        self._hidden = self._logits = torch.empty(0)
+
+    def run(self, segments: Sequence[Segment], rows: Sequence[int], wants_logits: bool) -> None:
+        self._hidden = self._model(assemble(segments, self._slots, self._pool))
+        if rows:
+            self._logits = self.logits_of(rows)
+
+    def likeliest(self) -> Drawn:
+        return greedy(self._logits)
+
+    def logits(self) -> Tensor:
+        return self._logits
+
+    def logits_of(self, rows: Sequence[int]) -> Tensor:
+        return self._model.logits(self._hidden[torch.tensor(rows, device=self._slots.device)])
