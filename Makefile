@@ -91,6 +91,7 @@ LOCK_FLAGS = --quiet --universal --python-version 3.11 --generate-hashes --no-em
 .PHONY: bench
 bench: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure against peers in the same run (minutes); see bench-cpu too
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/lean_step.py
 	$(BIN)/python benchmarks/hf_generate.py
 
 # Servers that run already, each NAME=URL or NAME=URL@PID: make bench-cpu PEERS='vllm=http://127.0.0.1:8100@4711'

@@ -14,7 +14,13 @@ from pagelet_api import names
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.append(str(REPOSITORY / "tools"))  # benchmarks are scripts: nothing installs them
 
-from local_service import LocalService, LocalServiceFailed, start  # noqa: E402
+from local_service import (  # noqa: E402
+    LocalService,
+    LocalServiceFailed,
+    start,
+)
+from local_service import free_port as free_port  # noqa: E402
+from local_service import is_ready as is_ready  # noqa: E402
 
 MODEL = REPOSITORY / "build" / "models" / "smollm2-135m-instruct"
 START_LIMIT_S = 300

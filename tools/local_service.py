@@ -39,11 +39,7 @@ class LocalService:
     """`time.monotonic()` when its process was made."""
 
     def is_ready(self) -> bool:
-        try:
-            urllib.request.urlopen(self.url + names.READY_PATH, timeout=5).close()
-        except OSError:  # nobody listens yet, or it answers 503
-            return False
-        return True
+        return is_ready(self.url)
 
     def wait_until_ready(self, limit_s: float) -> float:
         """Seconds since it was started. Raises LocalServiceFailed."""
@@ -104,6 +100,15 @@ def start(
         start_new_session=own_session,
     )
     return LocalService(f"http://127.0.0.1:{port}", state, process)
+
+
+def is_ready(url: str) -> bool:
+    """Whether the gateway there says so."""
+    try:
+        urllib.request.urlopen(url + names.READY_PATH, timeout=5).close()
+    except OSError:  # nobody listens yet, or it answers 503
+        return False
+    return True
 
 
 def metrics(url: str) -> dict[str, float]:
