@@ -3,39 +3,12 @@
 Plain attributes, because they change on every step. Refuses to know Prometheus: metrics.py shows them.
 """
 
-from bisect import bisect_left
-from collections.abc import Sequence
-from itertools import accumulate
-from math import inf
-
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import metric_buckets
+from pagelet_api.histogram import Histogram
 
 _REASONS = (pb.STOP, pb.LENGTH, pb.ABORT, pb.DEADLINE)
 _ANSWERED = {pb.STOP, pb.LENGTH}
-
-
-class Histogram:
-    """Counts of observations by bucket, without locks: one event loop owns it."""
-
-    def __init__(self, upper_bounds: Sequence[float]) -> None:
-        self._upper_bounds = upper_bounds
-        self._counts = [0] * (len(upper_bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """Count a value, as often as it was seen."""
-        self._counts[bisect_left(self._upper_bounds, value)] += times
-        self._sum += value * times
-
-    @property
-    def sum(self) -> float:
-        """Of all observations."""
-        return self._sum
-
-    def cumulative(self) -> list[tuple[float, int]]:
-        """(upper bound, observations up to it) for every bucket; the last bound is infinite."""
-        return list(zip((*self._upper_bounds, inf), accumulate(self._counts), strict=True))
 
 
 class Measures:

@@ -1,7 +1,6 @@
 """The engine's numbers as Prometheus asks for them, in the field's names. Made when asked; keeps no numbers itself."""
 
 from collections.abc import Callable, Iterator
-from math import isinf
 
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import names
@@ -74,8 +73,7 @@ class EngineCollector(Collector):
             (names.METRIC_ITERATION_TOKENS, "Tokens computed in a step.", measures.iteration_tokens),
         ):
             family = HistogramMetricFamily(name, text, labels=["model_name"])
-            buckets = [(_bound(bound), count) for bound, count in histogram.cumulative()]
-            family.add_metric(self._labels, buckets, histogram.sum)
+            family.add_metric(self._labels, histogram.cumulative(), histogram.sum)
             yield family
 
     def _cache_config(self, model: pb.ModelInfo) -> Metric:
@@ -83,10 +81,6 @@ class EngineCollector(Collector):
         config = GaugeMetricFamily(names.METRIC_CACHE_CONFIG, "The KV cache as configured.", labels=labels)
         config.add_metric([*self._labels, str(model.block_size), str(model.num_blocks), model.kv_cache_dtype], 1)
         return config
-
-
-def _bound(bound: float) -> str:
-    return "+Inf" if isinf(bound) else str(float(bound))
 
 
 def new_registry(collector: EngineCollector) -> CollectorRegistry:
