@@ -144,18 +144,28 @@ class PromptReport(_message.Message):
     def __init__(self, tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ...) -> None: ...
 
 class SampleUpdate(_message.Message):
-    __slots__ = ("index", "token_ids", "logprobs", "finish_reason", "stop_token_id")
+    __slots__ = ("index", "token_ids", "logprobs", "finish_reason", "stop_token_id", "number")
     INDEX_FIELD_NUMBER: _ClassVar[int]
     TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
     LOGPROBS_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
     STOP_TOKEN_ID_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
     index: int
     token_ids: _containers.RepeatedScalarFieldContainer[int]
     logprobs: _containers.RepeatedCompositeFieldContainer[TokenLogprobs]
     finish_reason: FinishReason
     stop_token_id: int
-    def __init__(self, index: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., stop_token_id: _Optional[int] = ...) -> None: ...
+    number: int
+    def __init__(self, index: _Optional[int] = ..., token_ids: _Optional[_Iterable[int]] = ..., logprobs: _Optional[_Iterable[_Union[TokenLogprobs, _Mapping]]] = ..., finish_reason: _Optional[_Union[FinishReason, str]] = ..., stop_token_id: _Optional[int] = ..., number: _Optional[int] = ...) -> None: ...
+
+class Drawn(_message.Message):
+    __slots__ = ("samples", "token_ids")
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TOKEN_IDS_FIELD_NUMBER: _ClassVar[int]
+    samples: _containers.RepeatedScalarFieldContainer[int]
+    token_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, samples: _Optional[_Iterable[int]] = ..., token_ids: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class TokenLogprobs(_message.Message):
     __slots__ = ("token_id", "logprob", "rank", "top_token_ids", "top_logprobs")
@@ -192,12 +202,14 @@ class SessionCommand(_message.Message):
     def __init__(self, hello: _Optional[_Union[SessionHello, _Mapping]] = ..., generate: _Optional[_Union[GenerateRequest, _Mapping]] = ..., abort: _Optional[_Union[Abort, _Mapping]] = ...) -> None: ...
 
 class SessionHello(_message.Message):
-    __slots__ = ("gateway", "kv_events")
+    __slots__ = ("gateway", "kv_events", "drawn")
     GATEWAY_FIELD_NUMBER: _ClassVar[int]
     KV_EVENTS_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_FIELD_NUMBER: _ClassVar[int]
     gateway: str
     kv_events: bool
-    def __init__(self, gateway: _Optional[str] = ..., kv_events: _Optional[bool] = ...) -> None: ...
+    drawn: bool
+    def __init__(self, gateway: _Optional[str] = ..., kv_events: _Optional[bool] = ..., drawn: _Optional[bool] = ...) -> None: ...
 
 class Abort(_message.Message):
     __slots__ = ("request_id", "samples")
@@ -208,7 +220,7 @@ class Abort(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., samples: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SessionFrame(_message.Message):
-    __slots__ = ("step", "engine_epoch", "updates", "kv_sequence", "kv_events", "kv_snapshot", "load", "draining")
+    __slots__ = ("step", "engine_epoch", "updates", "kv_sequence", "kv_events", "kv_snapshot", "load", "draining", "drawn")
     STEP_FIELD_NUMBER: _ClassVar[int]
     ENGINE_EPOCH_FIELD_NUMBER: _ClassVar[int]
     UPDATES_FIELD_NUMBER: _ClassVar[int]
@@ -217,6 +229,7 @@ class SessionFrame(_message.Message):
     KV_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_FIELD_NUMBER: _ClassVar[int]
     step: int
     engine_epoch: int
     updates: _containers.RepeatedCompositeFieldContainer[RequestUpdate]
@@ -225,7 +238,8 @@ class SessionFrame(_message.Message):
     kv_snapshot: bool
     load: Load
     draining: bool
-    def __init__(self, step: _Optional[int] = ..., engine_epoch: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[RequestUpdate, _Mapping]]] = ..., kv_sequence: _Optional[int] = ..., kv_events: _Optional[_Iterable[_Union[KvEvent, _Mapping]]] = ..., kv_snapshot: _Optional[bool] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., draining: _Optional[bool] = ...) -> None: ...
+    drawn: Drawn
+    def __init__(self, step: _Optional[int] = ..., engine_epoch: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[RequestUpdate, _Mapping]]] = ..., kv_sequence: _Optional[int] = ..., kv_events: _Optional[_Iterable[_Union[KvEvent, _Mapping]]] = ..., kv_snapshot: _Optional[bool] = ..., load: _Optional[_Union[Load, _Mapping]] = ..., draining: _Optional[bool] = ..., drawn: _Optional[_Union[Drawn, _Mapping]] = ...) -> None: ...
 
 class KvEvent(_message.Message):
     __slots__ = ("block_stored", "block_removed", "all_blocks_cleared")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection
 
 from pagelet_engine.core.kv_events import KvEvent
 from pagelet_engine.core.load import LoadSnapshot
-from pagelet_engine.core.request import Request, RequestUpdate
+from pagelet_engine.core.news import News
+from pagelet_engine.core.request import Request
 from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.core.step import StepHandle, Worker
 
@@ -43,7 +44,7 @@ class EngineCore:
         """Whether step() has anything to do or to tell."""
         return bool(self._in_flight) or self._scheduler.has_work
 
-    def step(self) -> list[RequestUpdate]:
+    def step(self) -> News:
         """Keep `depth` steps in flight, wait for the oldest, and return what has changed since the last call.
 
         Raises what the worker raised: the engine has ended then.
@@ -54,7 +55,7 @@ class EngineCore:
             self._in_flight.append(self._worker.submit(step))
         if self._in_flight:
             self._scheduler.update(self._in_flight.popleft().result())
-        return self._scheduler.take_updates()
+        return self._scheduler.take_news()
 
     def _note_waits(self) -> None:
         for request in self._scheduler.take_first_seated():

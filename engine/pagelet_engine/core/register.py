@@ -6,6 +6,7 @@ Refuses to know blocks, slots and steps.
 from heapq import heappop, heappush
 from itertools import count
 
+from pagelet_engine.core.news import News
 from pagelet_engine.core.request import RejectReason, Request, RequestRejected, RequestUpdate, SampleUpdate
 from pagelet_engine.core.sample import RequestInProgress, Sample
 
@@ -15,7 +16,8 @@ class Register:
 
     def __init__(self) -> None:
         self._entries: dict[str, RequestInProgress] = {}
-        self._news: dict[RequestInProgress, list[SampleUpdate]] = {}  # in the order in which it happened
+        self._news = News()
+        self._told: dict[RequestInProgress, list[SampleUpdate]] = {}  # its updates, in the order in which it happened
         self._deadlines: list[tuple[float, int, str]] = []  # a heap of (deadline, arrival, id)
         self._arrivals = count()
         self._sample_numbers = count()
@@ -54,12 +56,19 @@ class Register:
         if update.finish_reason:
             entry.unfinished -= 1
             self.num_unfinished -= not entry.unfinished
-        self._news.setdefault(entry, []).append(update)
+        self._told.setdefault(entry, []).append(update)
 
-    def take_updates(self) -> list[RequestUpdate]:
-        """What is new since the last call, one update a request; those that have finished leave."""
-        news, self._news = self._news, {}
-        return [self._update(entry, tuple(samples)) for entry, samples in news.items()]
+    def tell_drawn(self, sample: Sample, token: int) -> None:
+        """Note that the sample has one more token, and that this is all: neither its first nor its last."""
+        self._news.drawn_by.append(sample)
+        self._news.drawn.append(token)
+
+    def take_news(self) -> News:
+        """What is new since the last call; requests that have finished leave."""
+        news, self._news = self._news, News()
+        told, self._told = self._told, {}
+        news.updates.extend(self._update(entry, tuple(samples)) for entry, samples in told.items())
+        return news
 
     def _update(self, entry: RequestInProgress, samples: tuple[SampleUpdate, ...]) -> RequestUpdate:
         report = None

@@ -49,6 +49,8 @@ class SampleUpdate:
     logprobs: tuple[TokenLogprobs, ...] = ()
     finish_reason: FinishReason | None = None
     stop_token: int | None = None
+    number: int | None = None
+    """The sample's, told with its first tokens: what is drawn later is drawn by that number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class Sample:
 
     __slots__ = (
         "_names",
+        "_stops",
+        "_stops_after",
         "finish_reason",
         "index",
         "length_limit",
@@ -102,6 +104,8 @@ class Sample:
         self.finish_reason: FinishReason | None = None
         self.stop_token: int | None = None
         self._names: list[bytes] = []
+        self._stops = request.request.sampling.stop_token_ids
+        self._stops_after = self.prompt_length + request.request.sampling.min_tokens
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -109,14 +113,13 @@ class Sample:
 
     def extend(self, drawn: Sequence[int]) -> int:
         """Append drawn tokens up to the one that ends the sample, if one does; returns how many were appended."""
-        sampling = self.request.request.sampling
+        tokens = self.tokens
         for kept, token in enumerate(drawn, start=1):
-            may_stop = len(self.tokens) - self.prompt_length >= sampling.min_tokens
-            self.tokens.append(token)
-            if may_stop and token in sampling.stop_token_ids:
+            tokens.append(token)
+            if token in self._stops and len(tokens) > self._stops_after:
                 self.finish_reason, self.stop_token = FinishReason.STOP, token
                 return kept
-            if len(self.tokens) == self.length_limit:
+            if len(tokens) == self.length_limit:
                 self.finish_reason = FinishReason.LENGTH
                 return kept
         return len(drawn)

@@ -13,6 +13,7 @@ from pagelet_engine.core.admission import Capacity
 from pagelet_engine.core.kv_cache import KvCache
 from pagelet_engine.core.kv_events import KvEvent
 from pagelet_engine.core.load import LoadSnapshot
+from pagelet_engine.core.news import News
 from pagelet_engine.core.prefix_cache import PrefixCache
 from pagelet_engine.core.register import Register
 from pagelet_engine.core.request import (
@@ -20,7 +21,6 @@ from pagelet_engine.core.request import (
     RejectReason,
     Request,
     RequestRejected,
-    RequestUpdate,
     SampleUpdate,
 )
 from pagelet_engine.core.sample import Rank, RequestInProgress, Sample, Seat
@@ -117,9 +117,9 @@ class Scheduler:
         for entry in self._register.take_expired(now_s):
             self._end_all(entry, FinishReason.DEADLINE)
 
-    def take_updates(self) -> list[RequestUpdate]:
-        """What has changed since the last call, one update a request."""
-        return self._register.take_updates()
+    def take_news(self) -> News:
+        """What has changed since the last call."""
+        return self._register.take_news()
 
     def take_first_seated(self) -> list[Request]:
         """The requests whose wait has ended since the last call."""
@@ -156,19 +156,24 @@ class Scheduler:
 
     def _continue_running(self, draft: StepDraft) -> None:
         """Give running samples their tokens, in rank order; who is short of blocks waits or loses its seat."""
+        running, block_size = self._running, self._block_size
         position = 0
-        while position < len(self._running) and draft.budget:
-            seat = self._running[position]
+        while position < len(running) and draft.budget:
+            seat = running[position]
             position += 1
             if seat.is_fully_scheduled:
                 continue
-            # One token for each sample behind comes before a chunk for this one: no stream stalls for another's prompt.
-            behind = len(self._running) - position
-            num_tokens = min(seat.length - seat.scheduled, max(1, draft.budget - behind))
-            num_new = self._cache.blocks_for(seat.scheduled + num_tokens) - len(seat.tables[0])
-            if num_new <= 0:
+            num_tokens = seat.length - seat.scheduled
+            if num_tokens > 1:
+                # One token for each sample behind comes before a chunk for this one: no stream stalls for another's
+                # prompt.
+                behind = len(running) - position
+                num_tokens = min(num_tokens, max(1, draft.budget - behind))
+            if seat.scheduled + num_tokens <= len(seat.tables[0]) * block_size:
                 draft.append(seat, num_tokens)
-            elif self._cache.has_room(num_new) or self._make_room(num_new, seat):
+                continue
+            num_new = self._cache.blocks_for(seat.scheduled + num_tokens) - len(seat.tables[0])
+            if self._cache.has_room(num_new) or self._make_room(num_new, seat):
                 draft.append(seat, num_tokens, self._cache.grow(seat.tables, num_new))
 
     def _make_room(self, num_new: int, seat: Seat) -> bool:
@@ -240,28 +245,34 @@ class Scheduler:
         """What one segment of an ended step means for the sample that still sits where it sat."""
         sample = seat.sample
         end = segment.start + segment.num_tokens
-        if segment.samples_token:
-            self._judge(result)
-        if result.broken:
-            self._end_all(sample.request, FinishReason.BROKEN)
-            return
         kept = 0
         if segment.samples_token:
+            if result.broken:
+                self._note_broken()
+                self._end_all(sample.request, FinishReason.BROKEN)
+                return
+            self._broken_in_a_row = 0
             kept = sample.extend(result.tokens)
             seat.length += kept - 1
         seat.computed = min(end, len(sample.tokens) - 1)
-        self._prefixes.store(seat)
+        if seat.computed // self._block_size > seat.num_stored:
+            self._prefixes.store(seat)
         if sample.finish_reason:
             self._leave(sample, result.tokens[:kept], result.logprobs[:kept])
             return
-        if kept:
-            self._register.tell(sample, SampleUpdate(sample.index, result.tokens[:kept], result.logprobs[:kept]))
+        is_first = len(sample.tokens) - kept == sample.prompt_length
+        if kept == 1 and not is_first and not result.logprobs:
+            self._register.tell_drawn(sample, result.tokens[0])
+        elif kept:
+            number = sample.number if is_first else None
+            told = SampleUpdate(sample.index, result.tokens[:kept], result.logprobs[:kept], number=number)
+            self._register.tell(sample, told)
         if segment.samples_token and kept != 1:
             self._roll_back(seat, end)
 
-    def _judge(self, result: Sampled) -> None:
+    def _note_broken(self) -> None:
         """One broken answer is one request's bad luck; nothing but broken ones is an engine that serves nobody."""
-        self._broken_in_a_row = self._broken_in_a_row + 1 if result.broken else 0
+        self._broken_in_a_row += 1
         if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW:
             raise BrokenModelError(
                 f"the model computed NaN or infinity for {self._broken_in_a_row} samples in a row: the weights or the "

@@ -1,4 +1,4 @@
-"""Between messages and the core's own types. Pure, and quick: `add_update` runs once a request and step.
+"""Between messages and the core's own types. Pure, and quick where it runs every step.
 
 Refuses to judge: what arrives here the front has validated.
 """
@@ -9,8 +9,10 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from pagelet_api import inference_pb2 as pb
 
 from pagelet_engine.core import request as core
+from pagelet_engine.core.news import News
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import TokenLogprobs
+from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.refusal import Code, refusal
 
 FINISH_REASONS = {
@@ -71,6 +73,15 @@ def _to_sampling(
     )
 
 
+def add_news(news: News, step: pipe.StepFrame) -> None:
+    """Say all of it in the step's frame."""
+    if news.drawn:
+        step.drawn.samples.extend([sample.number for sample in news.drawn_by])
+        step.drawn.token_ids.extend(news.drawn)
+    for update in news.updates:
+        add_update(update, step.updates)
+
+
 def add_update(update: core.RequestUpdate, into: RepeatedCompositeFieldContainer[pb.RequestUpdate]) -> None:
     """Append the update to a frame's."""
     message = into.add()
@@ -90,6 +101,8 @@ def add_update(update: core.RequestUpdate, into: RepeatedCompositeFieldContainer
             entry.finish_reason = FINISH_REASONS[sample.finish_reason]
             if sample.stop_token is not None:
                 entry.stop_token_id = sample.stop_token
+        elif sample.number is not None:
+            entry.number = sample.number
     if update.prompt is not None:
         message.prompt.tokens = update.prompt.tokens
         message.prompt.cached_tokens = update.prompt.cached_tokens

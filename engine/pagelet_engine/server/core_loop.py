@@ -3,14 +3,15 @@
 Owns no tensors, no processes and no clock: engine and pipe are given.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from pagelet_api import inference_pb2 as pb
 
-from pagelet_engine.core.request import Request, RequestRejected, RequestUpdate
+from pagelet_engine.core.news import News
+from pagelet_engine.core.request import Request, RequestRejected
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.conversion import add_update
+from pagelet_engine.server.conversion import add_news
 from pagelet_engine.server.refusal import CODES, refusal
 
 HEARTBEAT_S = 1.0
@@ -39,7 +40,7 @@ class Engine(Protocol):
 
     def abort(self, request_id: str, samples: tuple[int, ...] = ()) -> None: ...
 
-    def step(self) -> Sequence[RequestUpdate]: ...
+    def step(self) -> News: ...
 
 
 class Reports(Protocol):
@@ -83,8 +84,7 @@ class CoreLoop:
         for payload in self._channel.receive(wait_s):
             self._apply(pipe.CommandFrame.FromString(payload), report.step)
         if self._engine.has_work:
-            for update in self._engine.step():
-                add_update(update, report.step.updates)
+            add_news(self._engine.step(), report.step)
         self._reports.fill(report.step)
         self._channel.send(report.SerializeToString())
 

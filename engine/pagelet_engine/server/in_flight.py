@@ -6,7 +6,7 @@ a stream, until the core has let go of it: its id cannot be taken meanwhile. Kno
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from pagelet_api import inference_pb2 as pb
@@ -14,7 +14,7 @@ from pagelet_api import inference_pb2 as pb
 from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.measures import Measures
 from pagelet_engine.server.refusal import Code, refusal
-from pagelet_engine.server.streams import SessionStream, Stream
+from pagelet_engine.server.streams import Drawer, SessionStream, Stream
 
 
 class Link(Protocol):
@@ -36,6 +36,8 @@ class _Entry:
     last_token_s: float = 0.0
     """0: no token yet."""
     finish_reason: pb.FinishReason = pb.FINISH_REASON_UNSPECIFIED
+    drawers: list[Drawer] = field(default_factory=list)
+    """Its samples, as far as the core has named them."""
 
 
 class InFlight:
@@ -47,6 +49,7 @@ class InFlight:
         self._measures = measures
         self._clock_s = clock_s
         self._entries: dict[str, _Entry] = {}
+        self._drawers: dict[int, tuple[_Entry, Drawer]] = {}  # by the core's number
         self._ids: dict[Stream, set[str]] = {}  # what each stream has in flight
         self._sessions: list[SessionStream] = []
         self._emptied = asyncio.Event()
@@ -109,8 +112,11 @@ class InFlight:
         """Bring each update to its stream, and count what happened."""
         now_s = self._clock_s()
         tokens_since: dict[float, int] = {}  # time of the last tokens before → tokens now: one step has few of them
+        if step.HasField("drawn"):
+            self._deliver_drawn(step.drawn, now_s, tokens_since)
         for update in step.updates:
             if entry := self._entries.get(update.request_id):
+                self._name(update, entry)
                 self._measure(update, entry, now_s, tokens_since)
                 if entry.stream is not None:
                     entry.stream.add(update)
@@ -128,6 +134,25 @@ class InFlight:
             session.add_kv(step)
             session.end_step(self.load, now_s)
 
+    def _deliver_drawn(self, drawn: pb.Drawn, now_s: float, tokens_since: dict[float, int]) -> None:
+        for number, token in zip(drawn.samples, drawn.token_ids, strict=True):
+            known = self._drawers.get(number)
+            if known is None:
+                continue  # ended by us, and the core has not heard of it yet
+            entry, drawer = known
+            since_s, entry.last_token_s = entry.last_token_s, now_s
+            tokens_since[since_s] = tokens_since.get(since_s, 0) + 1
+            if entry.stream is not None:
+                entry.stream.add_drawn(drawer, token)
+        self._measures.generation_tokens += sum(tokens_since.values())
+
+    def _name(self, update: pb.RequestUpdate, entry: _Entry) -> None:
+        for sample in update.samples:
+            if sample.HasField("number"):
+                drawer = Drawer(sample.number, update.request_id, sample.index)
+                entry.drawers.append(drawer)
+                self._drawers[sample.number] = entry, drawer
+
     def drain(self) -> None:
         """Admit nothing from now on, and tell every session before anything else."""
         self.load.draining = True
@@ -142,6 +167,7 @@ class InFlight:
                 entry.stream.add(refusal(request_id, code, sentence))
                 cut_short += 1
         self._entries.clear()
+        self._drawers.clear()
         self._ids.clear()
         self._emptied.set()
         for session in self._sessions:
@@ -162,6 +188,8 @@ class InFlight:
 
     def _forget(self, request_id: str, entry: _Entry) -> None:
         del self._entries[request_id]
+        for drawer in entry.drawers:
+            del self._drawers[drawer.number]
         if entry.stream is not None:
             ids = self._ids[entry.stream]
             ids.discard(request_id)

@@ -56,7 +56,7 @@ class Ready(_message.Message):
     def __init__(self, model: _Optional[_Union[_inference_pb2.ModelInfo, _Mapping]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ...) -> None: ...
 
 class StepFrame(_message.Message):
-    __slots__ = ("tokens", "updates", "load", "kv_events", "kv_snapshot", "kv_sequence", "waits_s")
+    __slots__ = ("tokens", "updates", "load", "kv_events", "kv_snapshot", "kv_sequence", "waits_s", "drawn")
     TOKENS_FIELD_NUMBER: _ClassVar[int]
     UPDATES_FIELD_NUMBER: _ClassVar[int]
     LOAD_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,7 @@ class StepFrame(_message.Message):
     KV_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     KV_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     WAITS_S_FIELD_NUMBER: _ClassVar[int]
+    DRAWN_FIELD_NUMBER: _ClassVar[int]
     tokens: int
     updates: _containers.RepeatedCompositeFieldContainer[_inference_pb2.RequestUpdate]
     load: _inference_pb2.Load
@@ -71,7 +72,8 @@ class StepFrame(_message.Message):
     kv_snapshot: _containers.RepeatedCompositeFieldContainer[_inference_pb2.KvEvent]
     kv_sequence: int
     waits_s: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, tokens: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[_inference_pb2.RequestUpdate, _Mapping]]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ..., kv_events: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_snapshot: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_sequence: _Optional[int] = ..., waits_s: _Optional[_Iterable[float]] = ...) -> None: ...
+    drawn: _inference_pb2.Drawn
+    def __init__(self, tokens: _Optional[int] = ..., updates: _Optional[_Iterable[_Union[_inference_pb2.RequestUpdate, _Mapping]]] = ..., load: _Optional[_Union[_inference_pb2.Load, _Mapping]] = ..., kv_events: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_snapshot: _Optional[_Iterable[_Union[_inference_pb2.KvEvent, _Mapping]]] = ..., kv_sequence: _Optional[int] = ..., waits_s: _Optional[_Iterable[float]] = ..., drawn: _Optional[_Union[_inference_pb2.Drawn, _Mapping]] = ...) -> None: ...
 
 class Fatal(_message.Message):
     __slots__ = ("message",)

@@ -64,7 +64,9 @@ class EngineService(inference_pb2_grpc.EngineServicer):
             return
         if not first.HasField("hello"):
             await _invalid(context, "a session begins with hello, found another command: send hello first")
-        session = SessionStream(model.engine_epoch, first.hello.kv_events, self._max_backlog_bytes)
+        session = SessionStream(
+            model.engine_epoch, first.hello.kv_events, self._max_backlog_bytes, drawn=first.hello.drawn
+        )
         self._in_flight.open_session(session)
         try:
             await _first_of(

@@ -7,6 +7,7 @@ the messages from here.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
 from pagelet_api import inference_pb2 as pb
@@ -20,11 +21,34 @@ LOAD_INTERVAL_S = 0.1
 """A session without news of its own hears of the engine's load this often at most."""
 
 
+DRAWN_BYTES = 8
+"""Of one drawn token in a frame, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawer:
+    """A sample whose tokens may come as drawn ones."""
+
+    number: int
+    """What the core calls it."""
+    request_id: str
+    index: int
+
+    def update(self, token: int) -> pb.RequestUpdate:
+        """The same in the general form."""
+        sample = pb.SampleUpdate(index=self.index, token_ids=(token,))
+        return pb.RequestUpdate(request_id=self.request_id, samples=(sample,))
+
+
 class Stream(Protocol):
     """Where the updates of a client's requests go."""
 
     def add(self, update: pb.RequestUpdate) -> None:
         """Queue the update; never waits."""
+        ...
+
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
+        """Queue one more token of a sample that has been named in an update before."""
         ...
 
 
@@ -79,6 +103,9 @@ class GenerateStream:
             self.backlog.lag(update.ByteSize())
             _merge(update, self._waiting)
 
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
+        self.add(drawer.update(token))
+
     async def take(self) -> pb.RequestUpdate:
         """The next update: everything since the last one."""
         await self.backlog.filled()
@@ -88,16 +115,22 @@ class GenerateStream:
 
 
 class SessionStream:
-    """The updates of one gateway's requests, with the engine's load and, if wished, its KV events."""
+    """The updates of one gateway's requests, with the engine's load and, if wished, its KV events.
 
-    def __init__(self, engine_epoch: int, kv_events: bool, max_backlog_bytes: int) -> None:
+    `drawn`: the gateway reads tokens in the lean form, too.
+    """
+
+    def __init__(self, engine_epoch: int, kv_events: bool, max_backlog_bytes: int, drawn: bool = False) -> None:
         self.backlog = Backlog(max_backlog_bytes)
         self.kv_events = kv_events
         self._awaits_snapshot = kv_events
+        self._takes_drawn = drawn
         self._epoch = engine_epoch
         self._frame = pb.SessionFrame()
         self._updates: list[pb.RequestUpdate] = []  # the frame's: copied into it once, when it goes
         self._latest: dict[str, pb.RequestUpdate] = {}  # of these, each request's last
+        self._drawn_by: list[int] = []  # the frame's as well: what comes before the updates
+        self._drawn: list[int] = []
         self._load = pb.Load()
         self._load_due_s = 0.0
         self._waits = False
@@ -118,6 +151,19 @@ class SessionStream:
             self._latest[update.request_id] = update
             self._updates.append(update)
         self._release()
+
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
+        # What follows an update that still waits joins it: in a frame, drawn tokens are the earlier ones.
+        if not self._takes_drawn or drawer.request_id in self._latest:
+            self.add(drawer.update(token))
+            return
+        if self._lags:
+            if self.backlog.cut.is_set():
+                return
+            self.backlog.lag(DRAWN_BYTES)
+        self._drawn_by.append(drawer.number)
+        self._drawn.append(token)
+        self._waits = True
 
     def add_kv(self, step: pipe.StepFrame) -> None:
         """Queue the step's KV events, if they are wanted: none before the first snapshot, and that instead of them."""
@@ -142,7 +188,9 @@ class SessionStream:
         self._load = load
         if urgent or now_s >= self._load_due_s:
             self._load_due_s = now_s + LOAD_INTERVAL_S
-            self._release()
+            self._waits = True
+        if self._waits:
+            self.backlog.wake()
         self._lags = self._waits
 
     def close(self) -> None:
@@ -161,6 +209,11 @@ class SessionStream:
         frame.updates.extend(self._updates)
         self._updates.clear()
         self._latest.clear()
+        if self._drawn:
+            frame.drawn.samples.extend(self._drawn_by)
+            frame.drawn.token_ids.extend(self._drawn)
+            self._drawn_by.clear()
+            self._drawn.clear()
         frame.step = self._load.step
         frame.engine_epoch = self._epoch
         frame.load.CopyFrom(self._load)

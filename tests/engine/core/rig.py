@@ -68,7 +68,7 @@ class Rig:
         self.requests[id] = request
 
     def step(self) -> list[RequestUpdate]:
-        updates = self.engine.step()
+        updates = list(self.engine.step())
         self.engine.check()
         for update in updates:
             self._hear(update)

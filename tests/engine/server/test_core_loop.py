@@ -81,7 +81,9 @@ def abort(request_id: str) -> pipe.Command:
 
 
 def tokens(frame: pipe.StepFrame) -> list[int]:
-    return [token for update in frame.updates for sample in update.samples for token in sample.token_ids]
+    """In the lean form or in an update."""
+    told = [token for update in frame.updates for sample in update.samples for token in sample.token_ids]
+    return [*frame.drawn.token_ids, *told]
 
 
 def test_every_turn_makes_one_step_and_sends_one_frame() -> None:

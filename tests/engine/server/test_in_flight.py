@@ -134,6 +134,33 @@ async def test_the_core_listens_for_kv_events_while_a_session_wants_them(table: 
     assert [command.listen_kv.on for command in table.link.sent] == [True, True, False]
 
 
+async def test_drawn_tokens_go_to_the_stream_that_asked_and_are_measured_alike(table: Table) -> None:
+    streams = {name: SessionStream(1, False, 2**20, drawn=name == "lean") for name in ("lean", "general", "gone")}
+    for number, (name, stream) in enumerate(streams.items()):
+        table.in_flight.open_session(stream)
+        await stream.take()
+        table.in_flight.submit(request(name), stream)
+        named = pb.SampleUpdate(token_ids=[1], number=number)
+        table.step(pb.RequestUpdate(request_id=name, samples=[named]))
+        await stream.take()
+    table.in_flight.close(streams["gone"])
+    table.now_s += 0.5
+    drawn = pb.Drawn(samples=[0, 1, 2, 9], token_ids=[5, 6, 7, 8])  # the last is nobody's
+    table.in_flight.deliver(pipe.StepFrame(drawn=drawn, load=pb.Load(step=2)))
+    lean, general = [await streams[name].take() for name in ("lean", "general")]
+    assert lean is not None
+    assert general is not None
+    assert (list(lean.drawn.samples), list(lean.drawn.token_ids), len(lean.updates)) == ([0], [5], 0)
+    assert (len(general.drawn.samples), list(general.updates[0].samples[0].token_ids)) == (0, [6])
+    assert table.measures.inter_token.cumulative()[-1][1] == 3
+    assert table.measures.inter_token.sum == pytest.approx(3 * 0.5)
+    assert table.measures.generation_tokens == 6
+    for name in ("lean", "general", "gone"):
+        table.step(token(name, 9, finished=pb.STOP))
+    table.in_flight.deliver(pipe.StepFrame(drawn=drawn, load=pb.Load(step=3)))
+    assert table.measures.generation_tokens == 9, "numbers of ended requests are nobody's"
+
+
 async def test_times_are_measured_from_arrival_and_between_tokens(table: Table) -> None:
     stream = FakeStream()
     table.in_flight.submit(request("a"), stream)

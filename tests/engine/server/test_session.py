@@ -14,13 +14,13 @@ from .engine_process import DEADLINE_S, EngineProcess, request
 class Gateway:
     """The client's side of one session; keeps what it has heard."""
 
-    def __init__(self, stub: inference_pb2_grpc.EngineStub, kv_events: bool = False) -> None:
+    def __init__(self, stub: inference_pb2_grpc.EngineStub, *, kv_events: bool = False, drawn: bool = False) -> None:
         self._call = stub.Session()
-        self._kv_events = kv_events
+        self._hello = pb.SessionHello(gateway="test", kv_events=kv_events, drawn=drawn)
         self.frames: list[pb.SessionFrame] = []
 
     async def hello(self) -> "Gateway":
-        await self._send(hello=pb.SessionHello(gateway="test", kv_events=self._kv_events))
+        await self._send(hello=self._hello)
         return self
 
     async def generate(self, *requests: pb.GenerateRequest) -> None:
@@ -68,7 +68,15 @@ class Gateway:
         return [update for frame in self.frames for update in frame.updates if update.request_id == request_id]
 
     def tokens(self, request_id: str) -> list[int]:
-        return [t for update in self.updates(request_id) for sample in update.samples for t in sample.token_ids]
+        """Of all its samples, in either form."""
+        said: list[int] = []
+        numbers: set[int] = set()
+        for frame in self.frames:
+            said += [t for n, t in zip(frame.drawn.samples, frame.drawn.token_ids, strict=True) if n in numbers]
+            own = [s for update in frame.updates if update.request_id == request_id for s in update.samples]
+            numbers |= {sample.number for sample in own if sample.HasField("number")}
+            said += [token for sample in own for token in sample.token_ids]
+        return said
 
     def finished(self, *request_ids: str) -> bool:
         return all(any(update.finished for update in self.updates(name)) for name in request_ids)
@@ -91,6 +99,22 @@ async def test_many_requests_share_a_session_and_each_gets_its_own(stub: inferen
     for index, name in enumerate(names):
         assert gateway.tokens(name) == list(range(index + 1, index + 6))
     gateway.cancel()
+
+
+async def test_a_session_that_reads_drawn_tokens_hears_the_same_in_fewer_updates(
+    stub: inference_pb2_grpc.EngineStub,
+) -> None:
+    plain, lean = await Gateway(stub).hello(), await Gateway(stub, drawn=True).hello()
+    await plain.generate(request("plain", max_tokens=40), request("plain logprobs", max_tokens=4, logprobs=1))
+    await lean.generate(request("lean", max_tokens=40), request("lean logprobs", max_tokens=4, logprobs=1))
+    await plain.hear_until(lambda: plain.finished("plain", "plain logprobs"))
+    await lean.hear_until(lambda: lean.finished("lean", "lean logprobs"))
+    assert plain.tokens("plain") == lean.tokens("lean") == list(range(3, 43))
+    assert plain.tokens("plain logprobs") == lean.tokens("lean logprobs")
+    assert not any(frame.drawn.samples for frame in plain.frames)
+    assert len(lean.updates("lean")) == 2, "its first tokens and its last"
+    plain.cancel()
+    lean.cancel()
 
 
 async def test_a_session_hears_of_its_own_requests_only(stub: inference_pb2_grpc.EngineStub) -> None:

@@ -1,12 +1,13 @@
 """Backlogs: what a client gets that keeps up, that lags, and that lags too far."""
 
 import asyncio
+from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api import inference_pb2 as pb
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.streams import LOAD_INTERVAL_S, GenerateStream, SessionStream
+from pagelet_engine.server.streams import LOAD_INTERVAL_S, Drawer, GenerateStream, SessionStream
 
 MANY = 2**20
 
@@ -66,6 +67,17 @@ async def test_a_client_that_lags_too_far_is_cut_and_costs_nothing_more() -> Non
     assert "at most 1000" in stream.backlog.reason
 
 
+def test_a_session_that_lags_too_far_in_drawn_tokens_is_cut_and_costs_nothing_more() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=1000, drawn=True)
+    for token in range(1000):
+        session.add_drawn(Drawer(1, "r", 0), token)
+        session.end_step(pb.Load(), now_s=0.0)
+    assert session.backlog.cut.is_set()
+    frame = taken(session)
+    assert frame is not None
+    assert frame.ByteSize() < 2000
+
+
 async def test_a_client_that_reads_now_and_then_is_never_cut() -> None:
     stream = GenerateStream(max_backlog_bytes=200)
     for token in range(1000):
@@ -75,11 +87,18 @@ async def test_a_client_that_reads_now_and_then_is_never_cut() -> None:
     assert not stream.backlog.cut.is_set()
 
 
-@given(st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 9)))), st.data())
+@given(
+    st.lists(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2), st.integers(1, 9), st.booleans()))),
+    st.booleans(),
+    st.data(),
+)
 def test_no_token_is_lost_or_reordered_however_the_client_reads(
-    steps: list[list[tuple[str, int, int]]], data: st.DataObject
+    steps: list[list[tuple[str, int, int, bool]]], takes_drawn: bool, data: st.DataObject
 ) -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    """The last of each tuple: whether the core says it in the lean form, as it may for all but the first tokens."""
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY, drawn=takes_drawn)
+    numbers = {number: (name, index) for number, (name, index) in enumerate(product("abc", range(3)))}
+    drawers = {key: Drawer(number, *key) for number, key in numbers.items()}
     sent: dict[tuple[str, int], list[int]] = {}
     got: dict[tuple[str, int], list[int]] = {}
 
@@ -88,13 +107,19 @@ def test_no_token_is_lost_or_reordered_however_the_client_reads(
         assert frame is not None
         names = [entry.request_id for entry in frame.updates]
         assert len(names) == len(set(names)), "one update a request"
+        assert takes_drawn or not frame.drawn.samples
+        for number, token in zip(frame.drawn.samples, frame.drawn.token_ids, strict=True):
+            got.setdefault(numbers[number], []).append(token)
         for entry in frame.updates:
             for sample in entry.samples:
                 got.setdefault((entry.request_id, sample.index), []).extend(sample.token_ids)
 
     for number, step in enumerate(steps):
-        for name, index, token in step:
-            session.add(update(name, (index, token)))
+        for name, index, token, lean in step:
+            if lean and (name, index) in sent:
+                session.add_drawn(drawers[name, index], token)
+            else:
+                session.add(update(name, (index, token)))
             sent.setdefault((name, index), []).append(token)
         session.end_step(pb.Load(step=number), now_s=number)
         if data.draw(st.booleans()):
