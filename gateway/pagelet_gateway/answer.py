@@ -39,7 +39,7 @@ class Answer:
         deltas: list[tuple[int, Delta]] = []
         needless: list[int] = []
         for part in update.samples:
-            choice = prompt * self._n + part.index
+            choice = self.choice(prompt, part.index)
             sample = self.samples[choice]
             if sample.finished:
                 continue  # the engine had not heard of it yet
@@ -57,6 +57,17 @@ class Answer:
         if update.finished and self._running[prompt]:
             raise server_error("The engine ended the request without finishing its answer.")
         return deltas, needless
+
+    def draw(self, choice: int, token: int) -> str | None:
+        """The text that one more token adds to a choice, as `feed` would; None where it takes `feed` to tell."""
+        text = self.samples[choice].draw(token)
+        if text is not None:
+            self.completion_tokens += 1
+        return text
+
+    def choice(self, prompt: int, sample: int) -> int:
+        """The number of this sample of this prompt among the choices."""
+        return prompt * self._n + sample
 
     def is_complete(self, prompt: int) -> bool:
         """All samples of this prompt have ended."""

@@ -22,6 +22,7 @@ from pagelet_gateway.sample import Delta
 from pagelet_gateway.sampling import sampling_params, tokens_to_generate
 
 _quote = json.JSONEncoder().encode
+_quote_text = json.encoder.encode_basestring_ascii
 """ASCII: some clients split lines at U+2028 and its like, which JSON would let stand."""
 
 
@@ -45,10 +46,13 @@ class ChatForm:
     def opening(self, choice: int) -> str:
         return f'{self._heads[choice]}"role":"assistant","content":"",' + f'"refusal":null{self._tail}'
 
+    def text_event(self, choice: int, text: str) -> str:
+        return f'{self._heads[choice]}"content":{_quote_text(text)}{self._tail}'
+
     def event(self, choice: int, delta: Delta) -> str:
-        content = f'"content":{_quote(delta.text)}' if delta.text else ""
         if delta.finish_reason is None and not delta.logprobs:
-            return f"{self._heads[choice]}{content}{self._tail}"
+            return self.text_event(choice, delta.text)
+        content = f'"content":{_quote(delta.text)}' if delta.text else ""
         ending = ""
         if delta.finish_reason is not None:
             ending = f',"stop_reason":{_quote(delta.stop_reason)}'

@@ -26,6 +26,7 @@ from pagelet_gateway.sampling import sampling_params, tokens_to_generate
 
 _DEFAULT_MAX_TOKENS = 16  # OpenAI's
 _quote = json.JSONEncoder().encode
+_quote_text = json.encoder.encode_basestring_ascii
 
 
 class CompletionForm:
@@ -54,9 +55,12 @@ class CompletionForm:
             return ""
         return f"{self._heads[choice]}{_quote(self._echo(choice))}{self._tail}"
 
+    def text_event(self, choice: int, text: str) -> str:
+        return f"{self._heads[choice]}{_quote_text(text)}{self._tail}"
+
     def event(self, choice: int, delta: Delta) -> str:
         if delta.finish_reason is None and not delta.logprobs:
-            return f"{self._heads[choice]}{_quote(delta.text)}{self._tail}"
+            return self.text_event(choice, delta.text)
         ending = ""
         if delta.finish_reason is not None:
             ending = f',"stop_reason":{_quote(delta.stop_reason)}'

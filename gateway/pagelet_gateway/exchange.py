@@ -19,6 +19,8 @@ from starlette.types import Receive, Scope, Send
 from pagelet_gateway.answer import Answer
 from pagelet_gateway.gateway import Gateway
 from pagelet_gateway.generation import Generation
+from pagelet_gateway.inbox import Express
+from pagelet_gateway.outlet import Outlet
 from pagelet_gateway.sample import Delta
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,10 @@ class Form(Protocol):
 
     def opening(self, choice: int) -> str:
         """The events before a choice's first text."""
+        ...
+
+    def text_event(self, choice: int, text: str) -> str:
+        """The event of text alone, which may not be empty."""
         ...
 
     def event(self, choice: int, delta: Delta) -> str: ...
@@ -134,9 +140,20 @@ class Exchange:
             watcher.cancel()
 
     async def _stream(self, deltas: list[tuple[int, Delta]], send: Send) -> None:
-        form, answer = self._form, self._answer
         await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS})
+        outlet = Outlet(send)
+        try:
+            await self._write_all(deltas, outlet)
+        finally:
+            outlet.close()
+
+    async def _write_all(self, deltas: list[tuple[int, Delta]], outlet: Outlet) -> None:
+        form, answer = self._form, self._answer
         opened: set[int] = set()
+
+        def express(key: int, index: int, token: int, came_s: float) -> bool:
+            return outlet.is_free and self._write_token(outlet, answer.choice(key, index), token, came_s)
+
         while True:
             parts: list[str] = []
             for choice, delta in deltas:
@@ -148,9 +165,9 @@ class Exchange:
             if answer.finished:
                 break
             if parts:
-                await send({"type": "http.response.body", "body": "".join(parts).encode("ascii"), "more_body": True})
+                await outlet.write("".join(parts).encode("ascii"))
             try:
-                deltas = await self._step()
+                deltas = await self._step(express)
             except _ClientGone:
                 raise
             except OpenAIError as error:
@@ -161,7 +178,22 @@ class Exchange:
         if self._include_usage and answer.finished:
             parts.append(form.usage_event(answer.usage()))
         parts.append(DONE)
-        await send({"type": "http.response.body", "body": "".join(parts).encode("ascii"), "more_body": False})
+        await outlet.write("".join(parts).encode("ascii"), more=False)
+
+    def _write_token(self, outlet: Outlet, choice: int, token: int, came_s: float) -> bool:
+        """Nearly every token's way, where it arrives and without a task: what `_step` and `event` would make of it.
+        False: it takes these."""
+        text = self._answer.draw(choice, token)
+        if text is None:
+            return False
+        if text:
+            outlet.write_now(self._form.text_event(choice, text).encode("ascii"))
+        metrics = self._gateway.metrics
+        metrics.generation_tokens += 1
+        if came_s != self._last_s:  # else another choice came in the same step
+            metrics.inter_token_s.observe(came_s - self._last_s)
+            self._last_s = came_s
+        return True
 
     async def _send_whole(self, deltas: list[tuple[int, Delta]], send: Send) -> None:
         choices = [Collected() for _ in self._answer.samples]
@@ -176,12 +208,13 @@ class Exchange:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def _step(self) -> list[tuple[int, Delta]]:
-        """What the engines have sent since the last step. Raises OpenAIError."""
+    async def _step(self, express: Express | None = None) -> list[tuple[int, Delta]]:
+        """What the engines have sent since the last step, less what went by express. Raises OpenAIError."""
         answer, generation, metrics = self._answer, self._generation, self._gateway.metrics
         deltas: list[tuple[int, Delta]] = []
+        updates = await generation.take(express)
         before = answer.completion_tokens
-        for key, update in await generation.take():
+        for key, update in updates:
             new, needless = answer.feed(key, update)
             deltas += new
             if needless and answer.is_complete(key):
@@ -193,7 +226,7 @@ class Exchange:
         if self._last_s:
             metrics.inter_token_s.observe(now_s - self._last_s)
         self._last_s = now_s
-        metrics.generation_tokens.inc(answer.completion_tokens - before)
+        metrics.generation_tokens += answer.completion_tokens - before
         for _, delta in deltas:
             if delta.finish_reason is not None:
                 metrics.finished(delta.finish_reason)

@@ -10,7 +10,7 @@ from pagelet_api import inference_pb2 as pb
 from pagelet_api.openai.errors import OpenAIError, timed_out
 
 from pagelet_gateway.failure import EngineFailure
-from pagelet_gateway.inbox import Inbox
+from pagelet_gateway.inbox import Express, Inbox
 
 MAX_ATTEMPTS = 3
 MAX_LOSSES = 2
@@ -92,11 +92,14 @@ class Generation:
             if not self._submit(key, attempt):
                 attempt.waiting = asyncio.create_task(self._submit_later(key, attempt, _NO_ENGINE))
 
-    async def take(self) -> list[tuple[int, pb.RequestUpdate]]:
-        """The updates since the last call, at least one, each with the number of its request. Raises OpenAIError."""
+    async def take(self, express: Express | None = None) -> list[tuple[int, pb.RequestUpdate]]:
+        """The updates since the last call, at least one, each with the number of its request. Raises OpenAIError.
+
+        While there is none, tokens that are nothing but one more go to `express`, which may take them.
+        """
         while True:
             updates: list[tuple[int, pb.RequestUpdate]] = []
-            for key, item in await self._inbox.take():
+            for key, item in await self._inbox.take(express):
                 attempt = self._attempts[key]
                 if isinstance(item, EngineFailure):
                     self._failed(key, attempt, item)

@@ -15,6 +15,10 @@ from pagelet_gateway.failure import EngineFailure
 Item = tuple[int, pb.RequestUpdate | EngineFailure]
 """Which of the HTTP request's engine requests, and what happened to it."""
 
+Express = Callable[[int, int, int, float], bool]
+"""(which engine request, sample's index, its next token, when that came on the loop's clock) → whether it is done with
+the token. Called where the token arrives: it must not wait."""
+
 
 class Inbox:
     def __init__(self, max_items: int, overflowed: Callable[[], None]) -> None:
@@ -23,7 +27,8 @@ class Inbox:
         self._max_items = max_items
         self._overflowed = overflowed
         self._taker: asyncio.Future[None] | None = None
-        self._end: OpenAIError | None = None
+        self._express: Express | None = None
+        self._end: Exception | None = None
 
     def push(self, key: int, item: pb.RequestUpdate | EngineFailure) -> None:
         if len(self._items) >= self._max_items:
@@ -34,21 +39,37 @@ class Inbox:
         self._items.append((key, item))
         self._wake()
 
-    def end(self, reason: OpenAIError) -> None:
+    def push_drawn(self, key: int, index: int, token: int, came_s: float) -> None:
+        """One more token of a sample and nothing else: by express where the taker has one, else like all that comes."""
+        if self._express is not None:
+            try:
+                if self._express(key, index, token, came_s):
+                    return
+            except Exception as fault:  # of the taker's, in the sessions' reader: the others' time is not to suffer
+                self.end(fault)
+                return
+        self.push(key, pb.RequestUpdate(samples=(pb.SampleUpdate(index=index, token_ids=(token,)),)))
+
+    def end(self, reason: Exception) -> None:
         """Make the taker raise `reason` after what already waits; the first reason stands."""
         self._end = self._end or reason
         self._wake()
 
-    async def take(self) -> list[Item]:
-        """Everything that waits, at least one item. Raises the reason given to `end`."""
+    async def take(self, express: Express | None = None) -> list[Item]:
+        """Everything that waits, at least one item; while there is none, drawn tokens go to `express`.
+
+        Raises the reason given to `end`.
+        """
         while not self._items:
             if self._end is not None:
                 raise self._end
             self._taker = asyncio.get_running_loop().create_future()
+            self._express = express
             await self._taker
         items, self._items = self._items, []
         return items
 
     def _wake(self) -> None:
+        self._express = None  # what comes now comes after what waits
         if self._taker is not None and not self._taker.done():
             self._taker.set_result(None)

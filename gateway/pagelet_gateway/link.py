@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -44,6 +44,16 @@ class LinkTiming:
     backoff_most_s: float = 3.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request in flight: where its updates go, under which key."""
+
+    inbox: Inbox
+    key: int
+    numbers: list[int] = field(default_factory=list)
+    """Its samples', as the engine calls them where it has only a token to tell."""
+
+
 class EngineLink:
     def __init__(self, address: str, gateway: str, models: Models, changed: Callable[[], None], timing: LinkTiming):
         """`changed` is called whenever `usable` may have changed."""
@@ -59,7 +69,9 @@ class EngineLink:
         self._timing = timing
         self._draining = False
         self._open = False
-        self._requests: dict[str, tuple[Inbox, int]] = {}
+        self._requests: dict[str, _Asked] = {}
+        self._drawers: dict[int, tuple[_Asked, int]] = {}
+        """By the engine's number: whose sample it is, and which."""
         self._commands: asyncio.Queue[pb.SessionCommand] = asyncio.Queue()
         self._last_frame_s = 0.0
         self._reported = ""
@@ -84,7 +96,7 @@ class EngineLink:
     def submit(self, request: pb.GenerateRequest, inbox: Inbox, key: int) -> None:
         """Send a request; its updates, or its failure, will go to the inbox."""
         assert request.request_id not in self._requests, "request ids are ours and unique"
-        self._requests[request.request_id] = (inbox, key)
+        self._requests[request.request_id] = _Asked(inbox, key)
         self._commands.put_nowait(pb.SessionCommand(generate=request))
 
     def abort(self, request_id: str, samples: Sequence[int] = ()) -> None:
@@ -92,7 +104,7 @@ class EngineLink:
         if request_id not in self._requests:
             return
         if not samples:
-            del self._requests[request_id]
+            self._forget(request_id)
         self._commands.put_nowait(pb.SessionCommand(abort=pb.Abort(request_id=request_id, samples=samples)))
 
     async def run(self) -> None:
@@ -120,7 +132,7 @@ class EngineLink:
         info = await stub.GetModelInfo(pb.GetModelInfoRequest(), timeout=self._timing.rpc_s)
         self.model = await self._models.get(info, lambda: self._fetch(stub))
         session = stub.Session()
-        await session.write(pb.SessionCommand(hello=pb.SessionHello(gateway=self._gateway)))
+        await session.write(pb.SessionCommand(hello=pb.SessionHello(gateway=self._gateway, drawn=True)))
         async with asyncio.timeout(self._timing.rpc_s):  # an engine sends its load at once
             frame = await session.read()
         await _first_to_end(self._read(session, frame), self._write(session), self._watch(stub))
@@ -136,15 +148,22 @@ class EngineLink:
 
     def _deliver(self, frame: pb.SessionFrame) -> None:
         """Hand out one frame. Synchronous: no request can make another wait."""
-        self._last_frame_s = asyncio.get_running_loop().time()
+        now_s = self._last_frame_s = asyncio.get_running_loop().time()
+        for number, token in zip(frame.drawn.samples, frame.drawn.token_ids, strict=True):
+            if drawer := self._drawers.get(number):  # else it was aborted meanwhile
+                asked, index = drawer
+                asked.inbox.push_drawn(asked.key, index, token, now_s)
         for update in frame.updates:
-            entry = self._requests.get(update.request_id)
-            if entry is None:
+            found = self._requests.get(update.request_id)
+            if found is None:
                 continue  # aborted meanwhile
+            for sample in update.samples:
+                if sample.HasField("number"):
+                    found.numbers.append(sample.number)
+                    self._drawers[sample.number] = found, sample.index
             if update.finished:
-                del self._requests[update.request_id]
-            inbox, key = entry
-            inbox.push(key, failure_of(update.error) if update.HasField("error") else update)
+                self._forget(update.request_id)
+            found.inbox.push(found.key, failure_of(update.error) if update.HasField("error") else update)
         if frame.HasField("load"):
             self.load = frame.load
             self._mine_at_load = len(self._requests)
@@ -153,6 +172,10 @@ class EngineLink:
             self._open, self._draining = True, draining
             self._report(f"engine {self.address} is {'draining' if draining else 'connected'}")
             self._changed()
+
+    def _forget(self, request_id: str) -> None:
+        for number in self._requests.pop(request_id).numbers:
+            del self._drawers[number]
 
     async def _read(self, session: Any, frame: Any) -> None:
         while frame is not grpc.aio.EOF:
@@ -178,11 +201,12 @@ class EngineLink:
     def _close(self) -> bool:
         was_open, self._open, self._draining = self._open, False, False
         requests, self._requests = self._requests, {}
+        self._drawers.clear()
         self._commands = asyncio.Queue()
         self.load, self._mine_at_load = pb.Load(), 0
         failure: EngineFailure = lost(self.address)
-        for inbox, key in requests.values():
-            inbox.push(key, failure)
+        for asked in requests.values():
+            asked.inbox.push(asked.key, failure)
         if was_open:
             self._changed()
         return was_open

@@ -81,6 +81,13 @@ class Sample:
             texts, update.logprobs, "stop" if reason == pb.STOP else "length", None if own_end else update.stop_token_id
         )
 
+    def draw(self, token: int) -> str | None:
+        """The text of one more token where nothing but its text can matter; None, and nothing done, where it can."""
+        if self._matcher is not None or self._mute or self.finished:
+            return None
+        self.completion_tokens += 1
+        return self._detokenizer.feed(token)
+
     def _take(self, text: str, texts: list[str]) -> str | None:
         if self._matcher is None or self.completion_tokens <= self._min_tokens:
             texts.append(text)

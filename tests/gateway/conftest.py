@@ -185,4 +185,4 @@ def site(_shared_site: Site) -> Iterator[Site]:
     engine.aborts.clear()
     yield _shared_site
     engine.resume()
-    engine.script, engine.tokens_per_step, engine.refusal = script, 1, None
+    engine.script, engine.tokens_per_step, engine.refusal, engine.speaks_leanly = script, 1, None, True

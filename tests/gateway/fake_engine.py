@@ -4,6 +4,7 @@ It steps as an engine does, one frame a step with one token for every running sa
 """
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ class Running:
     request: pb.GenerateRequest
     frames: "asyncio.Queue[pb.SessionFrame | None]"
     outputs: list[list[int]]
+    numbers: list[int]
+    """What the engine calls its samples."""
     position: int = 0
     live: set[int] = field(default_factory=set)
 
@@ -39,12 +42,16 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
         self.tokenizer_reads = 0
         self.draining = False
         self.tokens_per_step = 1
+        self.speaks_leanly = True
+        """Like an engine of this release, where the gateway reads it; else like one of the release before."""
         self.running: dict[str, Running] = {}
         self.flowing = asyncio.Event()
         self.flowing.set()
         self.port = 0
         self._wake = asyncio.Event()
         self._sessions: set[asyncio.Queue[pb.SessionFrame | None]] = set()
+        self._lean_sessions: set[asyncio.Queue[pb.SessionFrame | None]] = set()
+        self._numbers = itertools.count()
         self._server: grpc.aio.Server | None = None
         self._loop_task: asyncio.Task[None] | None = None
 
@@ -106,9 +113,30 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
             if update.finished:
                 del self.running[running.id]
             _, frame = frames.setdefault(id(running.frames), (running.frames, self._frame()))
-            frame.updates.append(update)
+            if self.speaks_leanly and running.frames in self._lean_sessions:
+                self._say_leanly(running, update, frame)
+            else:
+                frame.updates.append(update)
         for queue, frame in frames.values():
             queue.put_nowait(frame)
+
+    def _say_leanly(self, running: Running, update: pb.RequestUpdate, frame: pb.SessionFrame) -> None:
+        """As core and front do: samples are named with their first tokens, then what is but one more token is drawn."""
+        if update.HasField("prompt"):
+            for sample in update.samples:
+                sample.number = running.numbers[sample.index]
+        elif not update.finished:
+            told = []
+            for sample in update.samples:
+                if sample.finish_reason or sample.logprobs or len(sample.token_ids) != 1:
+                    told.append(sample)
+                else:
+                    frame.drawn.samples.append(running.numbers[sample.index])
+                    frame.drawn.token_ids.append(sample.token_ids[0])
+            if not told:
+                return
+            update = pb.RequestUpdate(request_id=update.request_id, samples=told)
+        frame.updates.append(update)
 
     def _advance(self, running: Running) -> pb.RequestUpdate:
         sampling = running.request.sampling
@@ -167,6 +195,7 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
         finally:
             reader.cancel()
             self._sessions.discard(frames)
+            self._lean_sessions.discard(frames)
             for id in [id for id, running in self.running.items() if running.frames is frames]:
                 self.aborts.append((id, ()))
                 del self.running[id]
@@ -175,7 +204,9 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
         self, commands: AsyncIterator[pb.SessionCommand], frames: "asyncio.Queue[pb.SessionFrame | None]"
     ) -> None:
         async for command in commands:
-            if command.HasField("generate"):
+            if command.HasField("hello") and command.hello.drawn:
+                self._lean_sessions.add(frames)
+            elif command.HasField("generate"):
                 self._generate(command.generate, frames)
             elif command.HasField("abort"):
                 self._abort(command.abort)
@@ -189,7 +220,8 @@ class FakeEngine(inference_pb2_grpc.EngineServicer):
             return
         n = request.sampling.n or 1
         outputs = [list(self.script(request, index)) for index in range(n)]
-        self.running[request.request_id] = Running(request, frames, outputs, live=set(range(n)))
+        numbers = list(itertools.islice(self._numbers, n))
+        self.running[request.request_id] = Running(request, frames, outputs, numbers, live=set(range(n)))
         self._wake.set()
 
     def _abort(self, abort: pb.Abort) -> None:

@@ -76,3 +76,19 @@ def test_a_stop_token_of_the_request_is_the_reason_and_the_model_s_own_end_is_no
         sample = Sample(TOKENIZER.detokenizer([], skip_special_tokens=True), end_tokens=frozenset([END]))
         (step,) = updates([word, last], set(), pb.STOP, logprobs=False)
         assert read(sample, [step]) == ("a", 2, "stop", reason, 0)
+
+
+@given(st.lists(st.tuples(st.integers(0, RAW.get_vocab_size() - 1), st.booleans())), st.booleans())
+def test_drawn_tokens_read_as_updates_do(tokens: list[tuple[int, bool]], skip: bool) -> None:
+    """The second of each: whether it comes in the lean form."""
+    general, mixed = (Sample(TOKENIZER.detokenizer([], skip_special_tokens=skip)) for _ in range(2))
+    for token, lean in tokens:
+        update = pb.SampleUpdate(token_ids=[token])
+        assert (mixed.draw(token) if lean else mixed.feed(update).text) == general.feed(update).text
+    assert mixed.completion_tokens == general.completion_tokens
+
+
+def test_where_a_token_may_end_a_sample_its_text_alone_is_not_told() -> None:
+    sample = Sample(TOKENIZER.detokenizer([], skip_special_tokens=True), ["stop"])
+    assert sample.draw(5) is None
+    assert sample.completion_tokens == 0
