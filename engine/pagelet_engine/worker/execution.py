@@ -9,13 +9,20 @@ from torch import Tensor
 from pagelet_engine.core.step import Segment
 from pagelet_engine.models.registry import Model
 from pagelet_engine.worker.assembly import assemble
+from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.sampler import Drawn, greedy
+from pagelet_engine.worker.sampler import greedy
+from pagelet_engine.worker.sampling_ops import SamplingOps, TorchSampling
 from pagelet_engine.worker.slots import Slots
 
 
 class Execution(Protocol):
     """Computes steps in their order. Block tables are up to date when it is called."""
+
+    @property
+    def sampling(self) -> SamplingOps:
+        """The ops for the logits that it makes."""
+        ...
 
     def run(self, segments: Sequence[Segment], rows: Sequence[int], wants_logits: bool) -> None:
         """Compute the segments' tokens, one segment after the other. rows: the tokens' indices from which one is drawn;
@@ -41,6 +48,7 @@ class EagerExecution:
     def __init__(self, model: Model, pool: KvPool, slots: Slots) -> None:
         self._model, self._pool, self._slots = model, pool, slots
         self._hidden = self._logits = torch.empty(0)
+        self.sampling = TorchSampling()
 
     def run(self, segments: Sequence[Segment], rows: Sequence[int], wants_logits: bool) -> None:
         self._hidden = self._model(assemble(segments, self._slots, self._pool))

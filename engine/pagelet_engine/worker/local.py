@@ -11,14 +11,14 @@ from pagelet_api.sizes import KvGroup
 from torch import Tensor
 
 from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
-from pagelet_engine.worker.edits import Draw
+from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.execution import Execution
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
 from pagelet_engine.worker.model_facts import ModelError, ModelFacts
+from pagelet_engine.worker.prompt_logprobs import prompt_logprobs
 from pagelet_engine.worker.results import AskedLogprobs, FailedStep, LaunchedStep, StepError
-from pagelet_engine.worker.sampler import Drawn, sample
+from pagelet_engine.worker.sampler import sample
 from pagelet_engine.worker.slots import Slots
 
 __all__ = ["LoadedWorker", "LocalWorker", "ModelError", "ModelFacts", "StepError", "load_worker"]
@@ -76,7 +76,7 @@ class LocalWorker:
 
         drawn, logprobs = None, None
         if drawing:
-            drawn = sample(self._execution.logits(), draws, slots) if wants_logits else self._execution.likeliest()
+            drawn = self._draw(draws) if wants_logits else self._execution.likeliest()
             slots.note_drawn([draw.slot for draw in draws], drawn.tokens)
             if wants_logits:
                 logprobs = self._logprobs([segment for segment, _ in drawing], self._execution.logits(), drawn)
@@ -85,6 +85,9 @@ class LocalWorker:
             if asked := self._prompt_logprobs(segment, end - segment.num_tokens):
                 prompts[segment.sample] = asked
         return LaunchedStep(step, drawn, logprobs, prompts)
+
+    def _draw(self, draws: Sequence[Draw]) -> Drawn:
+        return sample(self._execution.logits(), draws, self._slots, self._execution.sampling)
 
     def _prompt_logprobs(self, segment: Segment, first_row: int) -> AskedLogprobs | None:
         """Of a segment whose tokens are the step's from `first_row` on: each speaks about the prompt's token behind
@@ -98,7 +101,7 @@ class LocalWorker:
             return None
         rows = range(first_row, first_row + len(targets))
         return AskedLogprobs(
-            prompt_logprobs(rows, targets, count, self._execution.logits_of, self._slots),
+            prompt_logprobs(rows, targets, count, self._execution, self._slots),
             (segment.sample,) * len(targets),
             (count,) * len(targets),
         )
@@ -110,5 +113,6 @@ class LocalWorker:
         if not asked:
             return None
         rows = torch.tensor([row for row, _ in asked], device=logits.device)
-        raw = raw_logprobs(logits[rows], drawn.tokens[rows], max(count for _, count in asked))
+        most = max(count for _, count in asked)
+        raw = self._execution.sampling.logprobs(logits[rows], drawn.tokens[rows], most)
         return AskedLogprobs([raw], tuple(drawing[row].sample for row, _ in asked), tuple(count for _, count in asked))

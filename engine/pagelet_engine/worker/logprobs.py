@@ -1,15 +1,11 @@
 """Log probabilities of the raw distribution: before penalties, temperature and filters."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from pagelet_engine.core.step import TokenLogprobs
-from pagelet_engine.worker.slots import Slots
-
-_CHUNK_BYTES = 64 << 20  # of prompt logits held at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +42,3 @@ def raw_logprobs(logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
     ranks = (logits > chosen).sum(-1) + 1
     top, top_tokens = logits.topk(min(most, logits.shape[1]), dim=-1)
     return RawLogprobs(tokens, (chosen - total).squeeze(1), ranks, top_tokens, top - total)
-
-
-def prompt_logprobs(
-    rows: Sequence[int], targets: Sequence[int], most: int, logits_of: Callable[[Sequence[int]], Tensor], slots: Slots
-) -> list[RawLogprobs]:
-    """Of a prompt's tokens: rows of the step that stand before them, targets the tokens.
-
-    The vocabulary is wide and prompts are long: the logits of a few rows at a time are made and forgotten.
-    """
-    length = max(1, min(slots.num_slots, _CHUNK_BYTES // (4 * slots.vocab_size)))
-    parts = []
-    for first in range(0, len(rows), length):
-        logits = logits_of(rows[first : first + length])
-        parts.append(raw_logprobs(logits, torch.tensor(targets[first : first + length], device=logits.device), most))
-    return parts

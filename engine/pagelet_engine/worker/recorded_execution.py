@@ -12,8 +12,9 @@ from pagelet_engine.core.step import Segment
 from pagelet_engine.kernels.cpu.abi import GroupStep, Step
 from pagelet_engine.kernels.cpu.library import NativeBackend
 from pagelet_engine.kernels.cpu.tape import Program
+from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.sampler import Drawn
+from pagelet_engine.worker.sampling_ops import NativeSampling
 from pagelet_engine.worker.slots import Slots
 
 
@@ -22,6 +23,7 @@ class RecordedExecution:
 
     def __init__(self, native: NativeBackend, program: Program, pool: KvPool, slots: Slots, max_rows: int) -> None:
         self._native, self._program, self._slots = native, program, slots
+        self.sampling = NativeSampling(native)
         self._logits = torch.empty(max_rows, slots.vocab_size, dtype=torch.float32)
         self._tokens = torch.zeros(max_rows, dtype=torch.int64)
         self._sound = torch.zeros(max_rows, dtype=torch.bool)

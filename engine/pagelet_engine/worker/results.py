@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from pagelet_engine.core.step import Sampled, Step, TokenLogprobs
+from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.logprobs import RawLogprobs
-from pagelet_engine.worker.sampler import Drawn
 
 
 class StepError(Exception):

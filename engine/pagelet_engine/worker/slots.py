@@ -39,6 +39,11 @@ class SamplingRows:
         self.repetition, self.presence, self.frequency = (column(torch.float32) for _ in range(3))
         self.top_k, self.seed, self.sample_index = (column(torch.int64) for _ in range(3))
 
+    @property
+    def of_weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """temperature, top_k, top_p, min_p: what becomes of weights before one is drawn."""
+        return self.temperature, self.top_k, self.top_p, self.min_p
+
     def start(self, start: SlotStart, vocab_size: int) -> None:
         slot, sampling = start.slot, start.sampling
         self.temperature[slot], self.top_p[slot], self.min_p[slot] = (

@@ -1,18 +1,23 @@
 """Log probabilities against a float64 log-softmax."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import pytest
 import torch
-from pagelet_engine.worker.logprobs import prompt_logprobs, raw_logprobs
+from pagelet_engine.worker.prompt_logprobs import prompt_logprobs
+from pagelet_engine.worker.sampling_ops import TorchSampling
 from pagelet_engine.worker.slots import Slots
 
+from tests.engine.worker.every_ops import every_ops
 
-def test_are_of_the_softmax_with_rank_and_the_likeliest():
+
+@every_ops
+def test_are_of_the_softmax_with_rank_and_the_likeliest(ops):
     logits = 3 * torch.randn(5, 50, generator=torch.Generator().manual_seed(0))
     tokens = torch.tensor([3, 0, 49, 7, 7])
     wanted = logits.double().log_softmax(-1)
-    for row, entry in enumerate(raw_logprobs(logits, tokens, 4).to_host(iter([4, 0, 1, 4, 2]))):
+    for row, entry in enumerate(ops.logprobs(logits, tokens, 4).to_host(iter([4, 0, 1, 4, 2]))):
         order = wanted[row].argsort(descending=True).tolist()
         assert entry.token == tokens[row]
         assert entry.logprob == pytest.approx(float(wanted[row, entry.token]), abs=1e-5)
@@ -22,14 +27,16 @@ def test_are_of_the_softmax_with_rank_and_the_likeliest():
         assert entry.top_logprobs == pytest.approx(wanted[row, order[:count]].tolist(), abs=1e-5)
 
 
-def test_equals_share_the_better_rank_and_are_listed_by_token():
+@every_ops
+def test_equals_share_the_better_rank_and_are_listed_by_token(ops):
     logits = torch.tensor([[1.0, 5.0, 1.0, 5.0, 0.0]])
-    (entry,) = raw_logprobs(logits, torch.tensor([3]), 2).to_host(iter([2]))
+    (entry,) = ops.logprobs(logits, torch.tensor([3]), 2).to_host(iter([2]))
     assert (entry.rank, entry.top_tokens) == (1, (1, 3))
 
 
-def test_more_alternatives_than_tokens_are_all_tokens():
-    (entry,) = raw_logprobs(torch.zeros(1, 3), torch.tensor([0]), 20).to_host(iter([20]))
+@every_ops
+def test_more_alternatives_than_tokens_are_all_tokens(ops):
+    (entry,) = ops.logprobs(torch.zeros(1, 3), torch.tensor([0]), 20).to_host(iter([20]))
     assert entry.top_tokens == (0, 1, 2)
 
 
@@ -43,6 +50,7 @@ def test_a_prompts_are_made_a_bounded_number_of_rows_at_a_time():
         return torch.zeros(len(wanted), 4)
 
     slots = Slots(12, vocab, 1, 1, torch.device("cpu"))
-    parts = prompt_logprobs(range(3, 53), [0] * 50, 1, logits_of, slots)
+    source = SimpleNamespace(sampling=TorchSampling(), logits_of=logits_of)
+    parts = prompt_logprobs(range(3, 53), [0] * 50, 1, source, slots)
     assert rows == list(range(3, 53))
     assert sum(len(part.tokens) for part in parts) == 50

@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
-from pagelet_engine.worker.edits import Draw
+from pagelet_engine.worker.draw import Draw
 from pagelet_engine.worker.philox import uniform
 from pagelet_engine.worker.sampler import sample
+from pagelet_engine.worker.sampling_ops import SamplingOps
 from pagelet_engine.worker.slots import Slots
+
+from tests.engine.worker.every_ops import every_ops
 
 Seated = Callable[..., Slots]
 VOCAB = 13
@@ -52,8 +55,8 @@ def draw_of(start: SlotStart) -> Draw:
     return Draw(start.slot, len(start.prompt) + len(start.output))
 
 
-def drawn(logits: torch.Tensor, starts: Sequence[SlotStart], slots: Slots) -> list[int]:
-    return sample(logits, [draw_of(start) for start in starts], slots).tokens.tolist()
+def drawn(logits: torch.Tensor, starts: Sequence[SlotStart], slots: Slots, ops: SamplingOps) -> list[int]:
+    return sample(logits, [draw_of(start) for start in starts], slots, ops).tokens.tolist()
 
 
 TOKENS = st.integers(0, VOCAB - 1)
@@ -86,51 +89,55 @@ def starts_of(rows) -> list[SlotStart]:
     ]
 
 
+@every_ops
 @settings(max_examples=400, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=6))
-def test_every_row_of_any_batch_is_the_oracles(rows):
+def test_every_row_of_any_batch_is_the_oracles(ops, rows):
     starts = starts_of(rows)
     slots = Slots(len(rows), VOCAB, 1, 1, torch.device("cpu"))
     for start in starts:
         slots.start(start)
     logits = torch.tensor([row[0] for row in rows])
     before = logits.clone()
-    assert drawn(logits, starts, slots) == [oracle(row[0], start) for row, start in zip(rows, starts, strict=True)]
+    assert drawn(logits, starts, slots, ops) == [oracle(row[0], start) for row, start in zip(rows, starts, strict=True)]
     torch.testing.assert_close(logits, before)  # log probabilities are of the raw ones
 
 
+@every_ops
 @settings(max_examples=50, deadline=None)
 @given(st.lists(ROWS, min_size=2, max_size=6), st.randoms())
-def test_a_draw_depends_neither_on_the_batch_nor_on_its_order(rows, source):
+def test_a_draw_depends_neither_on_the_batch_nor_on_its_order(ops, rows, source):
     starts = starts_of(rows)
     slots = Slots(len(rows), VOCAB, 1, 1, torch.device("cpu"))
     for start in starts:
         slots.start(start)
     logits = torch.tensor([row[0] for row in rows])
-    alone = [drawn(logits[row : row + 1], [start], slots)[0] for row, start in enumerate(starts)]
+    alone = [drawn(logits[row : row + 1], [start], slots, ops)[0] for row, start in enumerate(starts)]
     order = source.sample(range(len(rows)), len(rows))
-    assert drawn(logits[order], [starts[row] for row in order], slots) == [alone[row] for row in order]
+    assert drawn(logits[order], [starts[row] for row in order], slots, ops) == [alone[row] for row in order]
 
 
-def test_greedy_takes_the_lowest_of_equal_tokens(seated: Seated):
+@every_ops
+def test_greedy_takes_the_lowest_of_equal_tokens(ops, seated: Seated):
     start = SlotStart(0, 0, SamplingParams(temperature=0), (1,))
     logits = torch.tensor([[0.0, 3.0, 1.0, 3.0, 3.0]])
-    assert drawn(logits, [start], seated(5, start)) == [1]
+    assert drawn(logits, [start], seated(5, start), ops) == [1]
 
 
-def test_counts_grow_with_every_drawn_token_and_start_anew_with_the_slot(seated: Seated):
+@every_ops
+def test_counts_grow_with_every_drawn_token_and_start_anew_with_the_slot(ops, seated: Seated):
     sampling = SamplingParams(temperature=0, frequency_penalty=1.0)
     start = SlotStart(0, 0, sampling, (4,))
     slots = seated(5, start)
     logits = torch.tensor([[2.5, 2.0, 0.0, 0.0, 0.0]])
     found = []
     for position in range(1, 6):
-        tokens = sample(logits, [Draw(0, position)], slots).tokens
+        tokens = sample(logits, [Draw(0, position)], slots, ops).tokens
         slots.note_drawn([0], tokens)
         found += tokens.tolist()
     assert found == [0, 1, 0, 1, 0]
     slots.start(start)
-    assert drawn(logits, [start], slots) == [0]
+    assert drawn(logits, [start], slots, ops) == [0]
 
 
 @pytest.mark.parametrize(
@@ -144,12 +151,13 @@ def test_counts_grow_with_every_drawn_token_and_start_anew_with_the_slot(seated:
         SamplingParams(seed=6, top_k=6, top_p=0.8, min_p=0.05, temperature=1.2),
     ],
 )
-def test_frequencies_are_the_probabilities(sampling, seated: Seated):
+@every_ops
+def test_frequencies_are_the_probabilities(ops, sampling, seated: Seated):
     """Chi-square over 20,000 draws; 99.9 % of such sums are below 32.9 even with 12 degrees of freedom."""
     n = 20_000
     start = SlotStart(0, 0, sampling, (0,))
     row = torch.linspace(-2, 1.5, VOCAB)[torch.randperm(VOCAB, generator=torch.Generator().manual_seed(0))]
-    tokens = sample(row.expand(n, -1), [Draw(0, position) for position in range(n)], seated(VOCAB, start)).tokens
+    tokens = sample(row.expand(n, -1), [Draw(0, position) for position in range(n)], seated(VOCAB, start), ops).tokens
 
     probabilities = (row.double() / sampling.temperature).softmax(-1)
     order = probabilities.argsort(descending=True)
@@ -167,37 +175,41 @@ def test_frequencies_are_the_probabilities(sampling, seated: Seated):
     assert float(((found[kept] - expected) ** 2 / expected).sum()) < 32.9
 
 
+@every_ops
 @pytest.mark.parametrize("top_k", [0, 2000])
-def test_a_nucleus_wider_than_the_fetched_candidates_is_exact(top_k, seated: Seated):
+def test_a_nucleus_wider_than_the_fetched_candidates_is_exact(ops, top_k, seated: Seated):
     vocab = 5000
     logits = torch.randn(40, vocab, generator=torch.Generator().manual_seed(0)) / 10
     starts = [SlotStart(row, 0, SamplingParams(seed=row, top_p=0.1 + row / 50, top_k=top_k), (0,)) for row in range(40)]
     wanted = [oracle(row.tolist(), start) for row, start in zip(logits, starts, strict=True)]
-    assert drawn(logits, starts, seated(vocab, *starts)) == wanted
+    assert drawn(logits, starts, seated(vocab, *starts), ops) == wanted
 
 
-def test_a_batch_too_wide_to_be_drawn_at_once_gets_the_same_tokens(seated: Seated):
+@every_ops
+def test_a_batch_too_wide_to_be_drawn_at_once_gets_the_same_tokens(ops, seated: Seated):
     rows, vocab = 40, 60_000
     logits = torch.randn(rows, vocab, generator=torch.Generator().manual_seed(0))
     starts = [SlotStart(row, 0, SamplingParams(seed=row, temperature=row % 3), (0,)) for row in range(rows)]
     slots = seated(vocab, *starts)
-    alone = [drawn(logits[row : row + 1], [start], slots)[0] for row, start in enumerate(starts)]
-    assert drawn(logits, starts, slots) == alone
+    alone = [drawn(logits[row : row + 1], [start], slots, ops)[0] for row, start in enumerate(starts)]
+    assert drawn(logits, starts, slots, ops) == alone
 
 
+@every_ops
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_a_row_that_is_not_finite_is_told_and_harms_no_other(temperature, poison, seated: Seated):
+def test_a_row_that_is_not_finite_is_told_and_harms_no_other(ops, temperature, poison, seated: Seated):
     starts = [SlotStart(slot, 0, SamplingParams(temperature=temperature), (0,)) for slot in range(3)]
     logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(0))
-    healthy = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts))
+    healthy = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
     logits[1, 5] = poison
-    found = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts))
+    found = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
     assert found.sound.tolist() == [True, False, True]
     assert found.tokens[[0, 2]].tolist() == healthy.tokens[[0, 2]].tolist()
 
 
-def test_a_tiny_temperature_is_greedy(seated: Seated):
+@every_ops
+def test_a_tiny_temperature_is_greedy(ops, seated: Seated):
     logits = torch.randn(20, VOCAB, generator=torch.Generator().manual_seed(3))
     starts = [SlotStart(row, 0, SamplingParams(temperature=1e-30, seed=row), (0,)) for row in range(20)]
-    assert drawn(logits, starts, seated(VOCAB, *starts)) == logits.argmax(-1).tolist()
+    assert drawn(logits, starts, seated(VOCAB, *starts), ops) == logits.argmax(-1).tolist()

@@ -43,14 +43,14 @@ INLINE bool has_nan(const float *x, int64_t count) {
     return found;
 }
 
-// to[i] = exp((x[i] - largest) · factor)
-INLINE void exponentials(const float *x, float *to, int64_t count, float largest, float factor) {
+// to[i] = exp((x[i] - largest) / divisor)
+INLINE void exponentials(const float *x, float *to, int64_t count, float largest, float divisor) {
     int64_t i = 0;
-    for (; i + 16 <= count; i += 16) store(to + i, exp2_16((load<f16x>(x + i) - largest) * (factor * LOG2_E)));
+    for (; i + 16 <= count; i += 16) store(to + i, exp2_16((load<f16x>(x + i) - largest) / divisor * LOG2_E));
     if (i < count) {
         float lane[16] = {};
         memcpy(lane, x + i, size_t(count - i) * 4);
-        store(lane, exp2_16((load<f16x>(lane) - largest) * (factor * LOG2_E)));
+        store(lane, exp2_16((load<f16x>(lane) - largest) / divisor * LOG2_E));
         memcpy(to + i, lane, size_t(count - i) * 4);
     }
 }
@@ -116,7 +116,7 @@ void draw(DrawRow &row, int64_t vocab, Scratch &scratch) {
     row.token = 0;
     row.is_sound = largest < INFINITE && largest > -INFINITE && !has_nan(row.logits, vocab);
     if (!row.is_sound) return;
-    exponentials(row.logits, weights, vocab, largest, 1.0f / row.temperature);
+    exponentials(row.logits, weights, vocab, largest, row.temperature);
 
     float lowest = 0;
     if (row.top_k < vocab) lowest = kth_largest(weights, vocab, row.top_k, sorted);

@@ -1,0 +1,19 @@
+"""The sampler's ops in every implementation: tests that take `ops` run with each."""
+
+import pytest
+from pagelet_engine.kernels.cpu.library import CpuBackendUnavailable, Library
+from pagelet_engine.worker.sampling_ops import NativeSampling, SamplingOps, TorchSampling
+
+
+def all_ops() -> dict[str, SamplingOps]:
+    """torch's, and C++'s at every instruction set that this CPU has."""
+    found: dict[str, SamplingOps] = {"torch": TorchSampling()}
+    try:
+        library = Library()
+    except CpuBackendUnavailable:
+        return found
+    return found | {level: NativeSampling(library.open(2, level)) for level in library.levels}
+
+
+OPS = all_ops()
+every_ops = pytest.mark.parametrize("ops", OPS.values(), ids=OPS.keys())
