@@ -1,14 +1,21 @@
-"""Prefixes that need not be computed again: which blocks a sample finds, and which it leaves to be found.
+"""Prefixes that need not be computed again: which blocks a sample finds, which it leaves to be found, and which are in
+the making.
 
 Owns the names' meaning: a name is a block's content and all before it, under one model, cache type, salt and adapter.
 Refuses to know which blocks are free, and who runs.
 """
+
+from collections.abc import Collection, Iterator
 
 from pagelet_api.blocks import root_name
 
 from pagelet_engine.core.kv_cache import BlockTables, KvCache
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sample import Sample, Seat
+
+WORTH_A_WAIT = 1 / 8
+"""A sample waits for blocks in the making when they spare it this share of its tokens: it waits a step or two, and for
+less than that it is better off computing them."""
 
 
 class PrefixCache:
@@ -19,6 +26,7 @@ class PrefixCache:
         self._enabled = enabled
         self._model_digest = model_digest
         self._kv_dtype = kv_dtype
+        self._making: dict[bytes, Seat] = {}  # name of a block to be filled → who fills it; the first of several
         self.queries = 0
         """Prompt tokens that were looked up for samples which then got a seat."""
         self.hits = 0
@@ -42,6 +50,51 @@ class PrefixCache:
             self.queries += sample.prompt_length
             self.hits += num_found
 
+    def is_worth_a_wait(self, sample: Sample) -> bool:
+        """Whether the blocks that follow the sample's longest cached prefix are being computed right now, by steps that
+        have been submitted or are just drafted, and are enough of its tokens."""
+        if not self._making or not self._may_ask(sample):
+            return False
+        size = self._cache.block_size
+        first = index = self.find(sample)[0] // size
+        limit = (len(sample.tokens) - 1) // size
+        while index < limit and self._is_in_the_making(sample.block_name(index, size), (index + 1) * size):
+            index += 1
+        spared, needed = (index - first) * size, len(sample.tokens) - first * size
+        return index > first and spared >= WORTH_A_WAIT * needed
+
+    def _is_in_the_making(self, name: bytes, end: int) -> bool:
+        seat = self._making.get(name)
+        return seat is not None and seat.scheduled >= end
+
+    def begin(self, seat: Seat) -> None:
+        """The seat is going to fill all blocks of what its sample has said so far."""
+        if self._enabled:
+            for name in self._unfilled(seat):
+                self._making.setdefault(name, seat)
+
+    def leave(self, seat: Seat) -> None:
+        """The seat is given up: nobody need wait for it."""
+        if self._enabled:
+            for name in self._unfilled(seat):
+                self._forget(name, seat)
+
+    def check(self, running: Collection[Seat]) -> None:
+        """Prove that whatever is in the making is still being made. Raises AssertionError."""
+        unfilled = {seat: set(self._unfilled(seat)) for seat in running}
+        for name, seat in self._making.items():
+            who = f"sample {seat.sample.number}"
+            assert seat in unfilled, f"a block is in the making of {who}, which does not run"
+            assert name in unfilled[seat], f"a block is in the making of {who}, which has filled it or never will"
+
+    def _unfilled(self, seat: Seat) -> Iterator[bytes]:
+        size = self._cache.block_size
+        return (seat.sample.block_name(index, size) for index in range(seat.num_stored, seat.seated_length // size))
+
+    def _forget(self, name: bytes, seat: Seat) -> None:
+        if self._making.get(name) is seat:
+            del self._making[name]
+
     def store(self, seat: Seat) -> None:
         """Leave the seat's blocks that have been filled since the last call."""
         sample, size = seat.sample, self._cache.block_size
@@ -53,6 +106,7 @@ class PrefixCache:
             parent = sample.block_name(index - 1, size) if index else b""
             tokens = tuple(sample.tokens[index * size : (index + 1) * size])
             self._cache.store(seat.tables, index, name, parent, tokens, sample.request.request.adapter)
+            self._forget(name, seat)
         seat.num_stored = num_full
 
     def _may_ask(self, sample: Sample) -> bool:

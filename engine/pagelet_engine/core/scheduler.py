@@ -195,9 +195,12 @@ class Scheduler:
         insort(self._waiting, seat.sample, key=_rank_of_sample)
 
     def _admit_waiting(self, draft: StepDraft) -> None:
-        """Give seats to waiting samples, in rank order, until one does not fit."""
-        position = 0
-        while position < len(self._waiting) and draft.budget and self._slots:
+        """Give seats to waiting samples, in rank order, until one does not fit.
+
+        Who waits for blocks that another computes right now is passed, but not at its cost: slot and blocks are kept.
+        """
+        position = kept_slots = kept_blocks = 0
+        while position < len(self._waiting) and draft.budget and len(self._slots) > kept_slots:
             sample = self._waiting[position]
             siblings = [sibling.seat for sibling in sample.request.samples if sibling.seat]
             source = next((seat for seat in siblings if seat.has_prompt_before(draft.number)), None)
@@ -206,7 +209,13 @@ class Scheduler:
                     return  # nobody passes a preempted sample
                 position += 1
                 continue
-            seat = self._find_seat(sample, source, draft)
+            # A preempted sample does not wait: everybody would have to.
+            if not source and not sample.preempted and self._prefixes.is_worth_a_wait(sample):
+                position += 1
+                kept_slots += 1
+                kept_blocks += self._cache.blocks_for(len(sample.tokens))
+                continue
+            seat = self._find_seat(sample, source, draft, kept_blocks)
             if not seat:
                 return
             del self._waiting[position]
@@ -214,9 +223,10 @@ class Scheduler:
             updates = self._cache.updates(seat.tables)
             draft.append(seat, min(seat.length - seat.scheduled, draft.budget), updates)
 
-    def _find_seat(self, sample: Sample, source: Seat | None, draft: StepDraft) -> Seat | None:
-        """Seat the sample with blocks for all it has said, sharing what is computed; None if there is no room."""
-        spare = HEADROOM_BLOCKS * len(self._running)
+    def _find_seat(self, sample: Sample, source: Seat | None, draft: StepDraft, kept_blocks: int) -> Seat | None:
+        """Seat the sample with blocks for all it has said, sharing what is computed; None if there is no room beside
+        the headroom and what is kept for others."""
+        spare = HEADROOM_BLOCKS * len(self._running) + kept_blocks
         if not self._cache.has_room(spare + 1):
             return None  # at least one block is its own: nothing needs to be looked up
         num_found, shared = self._prefixes.find(sample)
@@ -236,6 +246,7 @@ class Scheduler:
             self._first_seated.append(sample.request.request)
         sample.preempted = False
         sample.seat = Seat(sample, self._slots.take(), tables, num_cached, num_stored)
+        self._prefixes.begin(sample.seat)
         draft.start(sample.seat, copies)
         return sample.seat
 
@@ -302,6 +313,7 @@ class Scheduler:
         self._register.tell(sample, update)
 
     def _unseat(self, seat: Seat) -> None:
+        self._prefixes.leave(seat)
         self._cache.close(seat.tables, seat.last_step)
         self._slots.release(seat.slot, seat.last_step)
         seat.sample.seat = None
@@ -340,6 +352,7 @@ class Scheduler:
             copies=[copy for step, _ in self._in_flight for copy in step.copies],
         )
         self._slots.check([seat.slot for seat in self._running])
+        self._prefixes.check(self._running)
         lines = [seat.sample for seat in self._running], self._waiting
         for line in lines:
             assert line == sorted(line, key=_rank_of_sample), "a line is out of order"

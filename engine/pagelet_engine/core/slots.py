@@ -10,8 +10,9 @@ class Slots:
         self._in_flight: dict[int, list[int]] = {}  # step → its slots
         self._last_ended = 0
 
-    def __bool__(self) -> bool:
-        return bool(self._free)
+    def __len__(self) -> int:
+        """How many are free."""
+        return len(self._free)
 
     def take(self) -> int:
         return self._free.pop()

@@ -48,13 +48,15 @@ def test_nothing_is_found_under_another_salt_or_adapter(other):
     assert rig.reports["other"].cached_tokens == 0
 
 
-@pytest.mark.parametrize(("depth", "found"), [(1, 8), (2, 0)])
-def test_a_block_is_found_when_the_step_that_computes_it_has_ended_and_not_before(depth, found):
+@DEPTHS
+def test_a_block_is_found_when_the_step_that_computes_it_has_ended_and_not_before(depth):
     rig = Rig(depth=depth, block_size=4, max_batched_tokens=8)
     rig.add("first", PROMPT, max_tokens=1)
     rig.add("right behind", PROMPT, max_tokens=1)
     rig.drain()
-    assert rig.reports["right behind"].cached_tokens == found
+    assert rig.reports["right behind"].cached_tokens == 8
+    own = [step.number for step in rig.worker.submitted for segment in step.segments if segment.sample == 1]
+    assert own[0] == 1 + depth, "step 1 computes the block"
 
 
 def test_without_prefix_caching_nothing_is_found_or_counted():
