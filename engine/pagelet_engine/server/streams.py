@@ -20,6 +20,10 @@ MAX_BACKLOG_BYTES = 4 * 2**20
 LOAD_INTERVAL_S = 0.1
 """A session without news of its own hears of the engine's load this often at most."""
 
+SIGN_OF_LIFE_S = 5.0
+"""And this often of a load that has not changed: well within the 10 s of silence after which a gateway asks. Each frame
+wakes a dozen threads of gRPC on both sides, which an idle machine should be spared."""
+
 
 DRAWN_BYTES = 8
 """Of one drawn token in a frame, about."""
@@ -132,7 +136,8 @@ class SessionStream:
         self._drawn_by: list[int] = []  # the frame's as well: what comes before the updates
         self._drawn: list[int] = []
         self._load = pb.Load()
-        self._load_due_s = 0.0
+        self._told = pb.Load()
+        self._load_due_s = self._sign_due_s = 0.0
         self._waits = False
         """The frame is to be taken."""
         self._lags = False
@@ -186,8 +191,9 @@ class SessionStream:
         """Nothing more of this step follows. The load goes with what waits; it makes a frame of its own when it is
         urgent, or when the client last heard of it long ago."""
         self._load = load
-        if urgent or now_s >= self._load_due_s:
-            self._load_due_s = now_s + LOAD_INTERVAL_S
+        due_s = self._load_due_s if load != self._told else self._sign_due_s
+        if urgent or now_s >= due_s:
+            self._load_due_s, self._sign_due_s = now_s + LOAD_INTERVAL_S, now_s + SIGN_OF_LIFE_S
             self._waits = True
         if self._waits:
             self.backlog.wake()
@@ -214,6 +220,7 @@ class SessionStream:
             frame.drawn.token_ids.extend(self._drawn)
             self._drawn_by.clear()
             self._drawn.clear()
+        self._told = self._load
         frame.step = self._load.step
         frame.engine_epoch = self._epoch
         frame.load.CopyFrom(self._load)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api import inference_pb2 as pb
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.streams import LOAD_INTERVAL_S, Drawer, GenerateStream, SessionStream
+from pagelet_engine.server.streams import LOAD_INTERVAL_S, SIGN_OF_LIFE_S, Drawer, GenerateStream, SessionStream
 
 MANY = 2**20
 
@@ -150,6 +150,19 @@ def test_load_alone_makes_a_frame_only_when_it_is_due() -> None:
     frame = taken(session)
     assert frame is not None
     assert frame.load.step == 3
+
+
+def test_a_load_that_has_not_changed_is_told_as_a_sign_of_life_alone() -> None:
+    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session.end_step(pb.Load(step=1), now_s=10.0)
+    taken(session)
+    for now_s in (11.0, 12.0, 10.0 + SIGN_OF_LIFE_S - 0.1):
+        session.end_step(pb.Load(step=1), now_s=now_s)
+    assert nothing_waits(session)
+    session.end_step(pb.Load(step=1), now_s=10.0 + SIGN_OF_LIFE_S)
+    assert taken(session) is not None
+    session.end_step(pb.Load(step=2), now_s=11.0 + SIGN_OF_LIFE_S)
+    assert taken(session) is not None, "a change is told as soon as ever"
 
 
 def test_a_drain_is_told_at_once() -> None:
