@@ -58,7 +58,7 @@ def pagelet_image(part: str, arguments: Mapping[str, str] | None = None) -> Arch
     Built again when the Containerfile, its locks or what runs in it has changed. The context is the repository.
     """
     containerfile = ROOT / "images" / part / "Containerfile"
-    locks = ("pyproject.toml", "requirements/build.txt", f"requirements/{part}.txt")
+    locks = ("pyproject.toml", "hatch_build.py", "requirements/build.txt", f"requirements/{part}.txt")
     sources = [ROOT / name for name in (*locks, *_SOURCES[part])]
     if part == "engine":  # no GPU here runs Triton's kernels, and the base image has no packages to install
         arguments = {"COMPILER": "none", **(arguments or {})}

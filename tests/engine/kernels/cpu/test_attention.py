@@ -81,7 +81,7 @@ SHAPES = [  # heads, KV heads, head_dim, block_size
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 255, 256, 257, 530])
+@pytest.mark.parametrize("length", [1, 17, 256, 530])
 def test_a_prompt_attends_to_itself(ops, dtype, shape, length):
     cache = Cache(*shape, dtype, num_blocks=128)
     own = tokens_of(0, length, cache)
@@ -105,7 +105,7 @@ def test_windows_and_soft_caps_in_prompts_and_in_single_tokens(ops, dtype, windo
 @pytest.mark.parametrize("window", [0, 100])
 def test_a_token_is_the_same_bits_alone_in_any_batch_at_any_chunking_with_any_threads(make_ops, dtype, window):
     one, two = make_ops(1), make_ops(2)
-    lengths = [700, 33, 513, 1, 258]
+    lengths = [600, 33, 1, 258]
 
     def fresh() -> Cache:
         return Cache(6, 2, 64, 16, dtype, num_blocks=400, window=window)
@@ -121,7 +121,7 @@ def test_a_token_is_the_same_bits_alone_in_any_batch_at_any_chunking_with_any_th
     together = run(two, cache, [(t, Sequence_(0, len(t), b)) for t, b in zip(own, blocks, strict=True)])
     assert torch.equal(together, torch.cat(alone))
 
-    for chunk in (1, 7, 250):
+    for chunk in (7, 250):
         cache, found = fresh(), [[] for _ in own]
         for first in range(0, max(lengths), chunk):
             live = [i for i, length in enumerate(lengths) if first < length]
@@ -140,9 +140,9 @@ def test_sequences_that_share_blocks_get_the_bits_that_each_gets_alone(make_ops,
     prefix = tokens_of(99, 512, cache)
     shared = blocks_for(512, cache)
     run(two, cache, [(prefix, Sequence_(0, 512, shared))])
-    # 40 sequences behind one prefix of two segments, with tails of their own.
+    # 20 sequences behind one prefix of two segments, with tails of their own.
     parts = []
-    for name in range(40):
+    for name in range(20):
         tail = tokens_of(name, 1 + name % 3, cache)
         own = torch.cat((prefix, tail))
         blocks = (*shared, 101 + 2 * name)
