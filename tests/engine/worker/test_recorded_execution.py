@@ -146,7 +146,7 @@ def test_quantised_weights_give_nearly_the_same_logits(tiny_llama, quantization,
 @needs_native
 def test_an_instruction_set_that_the_cpu_lacks_is_refused(tiny_llama, monkeypatch):
     monkeypatch.setenv(LEVEL_ENV, "sse17")
-    with pytest.raises(ModelError, match="instruction set: wanted 'sse17', this CPU has .*portable"):
+    with pytest.raises(ModelError, match=r"instruction set: wanted 'sse17', this CPU has .*portable"):
         load(tiny_llama(**SHAPES["grouped heads"]).folder, "float32")
 
 
@@ -158,5 +158,5 @@ def test_what_the_ops_cannot_compute_goes_to_the_reference_and_is_said(tiny_llam
 
 
 def test_a_missing_library_says_what_to_do(tmp_path):
-    with pytest.raises(CpuBackendUnavailable, match="was not built: install a C\\+\\+ compiler"):
+    with pytest.raises(CpuBackendUnavailable, match=r"was not built: install a C\+\+ compiler"):
         Library(tmp_path / "libpagelet_cpu.so")

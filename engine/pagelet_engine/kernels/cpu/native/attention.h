@@ -454,8 +454,6 @@ template <class T> class PagedAttention {
 template <class T> void paged_attention(Run &run, const PagedAttentionOp &op, int64_t index, int thread) {
     PagedAttention<T> attention(run, op, thread);
     run.share(2 * index, attention.num_units(), [&](int64_t unit) { attention.compute(unit); });
-    if (run.plans[op.kv.group].merges.empty()) return;
-    run.pool->barrier();
     run.share(2 * index + 1, int64_t(run.plans[op.kv.group].merges.size()), [&](int64_t i) { attention.merge(i); });
 }
 

@@ -13,11 +13,12 @@
 
 struct Backend {
     Backend(const Level &level, int num_threads)
-        : level(level), pool(num_threads), scratch(size_t(num_threads)), best(size_t(num_threads)) {}
+        : level(level), pool(num_threads), scratch(size_t(num_threads)), best(size_t(num_threads)), has_best(size_t(num_threads)) {}
 
     const Level &level;
     Pool pool;
     std::vector<Scratch> scratch, best;  // by thread
+    std::vector<uint8_t> has_best;
     std::vector<Claim> claims;
     std::vector<Plan> plans;
     Scratch partials;
@@ -36,10 +37,7 @@ struct GroupShape {
 void run_ops(void *context, int thread) {
     auto &[run, level] = *static_cast<std::pair<Run *, const Level *> *>(context);
     level->begin();
-    for (int64_t i = 0; i < run->num_ops; i++) {
-        if (i) run->pool->barrier();
-        level->execute(*run, i, thread);
-    }
+    for (int64_t i = 0; i < run->num_ops; i++) level->execute(*run, i, thread);  // each returns when the op is done
     level->end();
 }
 
@@ -102,7 +100,11 @@ const char *pagelet_run(Backend *backend, const Op *const *ops, int64_t num_ops,
         partial_floats = std::max(partial_floats, size_t(backend->plans[g].num_partials * shapes[g].partial_floats));
     }
     if (backend->claims.size() < size_t(2 * num_ops)) backend->claims = std::vector<Claim>(size_t(2 * num_ops));
-    for (auto &claim : backend->claims) claim.next.store(0, std::memory_order_relaxed);
+    for (auto &claim : backend->claims) {
+        claim.taken.store(0, std::memory_order_relaxed);
+        claim.done.store(0, std::memory_order_relaxed);
+    }
+    std::fill(backend->has_best.begin(), backend->has_best.end(), uint8_t(0));
 
     Run run = {step,
                ops,
@@ -112,6 +114,7 @@ const char *pagelet_run(Backend *backend, const Op *const *ops, int64_t num_ops,
                backend->plans.data(),
                backend->scratch.data(),
                backend->best.data(),
+               backend->has_best.data(),
                static_cast<float *>(backend->partials.at_least(partial_floats * sizeof(float)))};
     std::pair<Run *, const Level *> context = {&run, &backend->level};
     backend->pool.run(run_ops, &context);

@@ -16,7 +16,14 @@ namespace {
 
 constexpr int64_t PANEL = 32;
 constexpr int64_t INT4_GROUP = 32;
-constexpr int64_t ROW_BLOCK = 256;  // of activations, which stay in the cache while all panels pass by
+
+// Bytes of activations that stay in a core's cache while all panels pass by. Fewer would read the weights more often,
+// and they come from farther away.
+constexpr int64_t BLOCK_BYTES = 1 << 20;
+
+template <class T> INLINE int64_t row_block(int64_t in_features) {
+    return larger<int64_t>(32, BLOCK_BYTES / (in_features * int64_t(sizeof(T))) / 32 * 32);
+}
 
 #if defined(__AVX512F__)
 constexpr int MICRO_ROWS = 8, MICRO_VECTORS = 2;  // accumulators: 16 of 32 registers
@@ -217,16 +224,19 @@ void multiply_rows_tiled(const LinearTarget &target, int64_t first, int64_t last
 
 template <class T> void linear(Run &run, const LinearOp &op, int64_t index, int thread) {
     const int64_t rows = run.rows(op.op);
-    const int64_t panels = (op.columns + PANEL - 1) / PANEL, blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
-    if (op.wide_out) {
-        auto *best = static_cast<Best *>(run.best[thread].at_least(size_t(rows) * sizeof(Best)));
+    const int64_t panels = (op.columns + PANEL - 1) / PANEL, block = row_block<T>(op.in_features);
+    const int64_t blocks = (rows + block - 1) / block;
+    Best *best = op.wide_out ? static_cast<Best *>(run.best[thread].at_least(size_t(rows) * sizeof(Best))) : nullptr;
+    const LinearTarget target = {&op, run.step, best};
+    auto keep_logits = [&] {
+        if (!best || run.has_best[thread]) return;
+        run.has_best[thread] = 1;
         for (int64_t row = 0; row < rows; row++) {
             store(best[row].value, splat(-__builtin_inff()));
             store(best[row].token, i16x{});
             store(best[row].check, f16x{});
         }
-    }
-    const LinearTarget target = {&op, run.step, op.wide_out ? static_cast<Best *>(run.best[thread].at_least(0)) : nullptr};
+    };
 
     const bool is_quantised = op.weight_dtype == INT8 || op.weight_dtype == INT4;
     const int64_t panel_bytes = is_quantised ? op.in_features * PANEL * int64_t(sizeof(T)) : 0;
@@ -245,18 +255,20 @@ template <class T> void linear(Run &run, const LinearOp &op, int64_t index, int 
             memcpy(tail, x + (rows - left) * op.in_features, size_t(left * op.in_features) * sizeof(T));
             configure_linear_tiles();
             run.share(2 * index, panels * blocks, [&](int64_t unit) {
-                const int64_t panel = unit % panels, first = unit / panels * ROW_BLOCK;
+                keep_logits();
+                const int64_t panel = unit % panels, first = unit / panels * block;
                 const T *words = panel_words<T>(op, panel, widened);
-                multiply_rows_tiled(target, first, smaller(rows, first + ROW_BLOCK), panel, words, tail, products);
+                multiply_rows_tiled(target, first, smaller(rows, first + block), panel, words, tail, products);
             });
             return;
         }
     }
 #endif
     run.share(2 * index, panels * blocks, [&](int64_t unit) {
-        const int64_t panel = unit % panels, first = unit / panels * ROW_BLOCK;
+        keep_logits();
+        const int64_t panel = unit % panels, first = unit / panels * block;
         const T *words = panel_words<T>(op, panel, widened);
-        multiply_rows<T>(target, first, smaller(rows, first + ROW_BLOCK), panel, words);
+        multiply_rows<T>(target, first, smaller(rows, first + block), panel, words);
     });
 }
 
@@ -265,6 +277,7 @@ void argmax(Run &run, const ArgmaxOp &, int64_t index) {
         float value = -__builtin_inff(), check = 0;
         int64_t token = 0;
         for (int thread = 0; thread < run.pool->num_threads(); thread++) {
+            if (!run.has_best[thread]) continue;
             const Best &best = static_cast<const Best *>(run.best[thread].at_least(0))[row];
             for (int lane = 0; lane < 16; lane++) {
                 check += best.check[lane];

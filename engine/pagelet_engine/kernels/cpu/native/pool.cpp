@@ -1,5 +1,6 @@
 #include "pool.h"
 
+#include <chrono>
 #include <csignal>
 
 #if defined(__x86_64__)
@@ -9,14 +10,25 @@ static inline void relax() { _mm_pause(); }
 static inline void relax() { std::atomic_thread_fence(std::memory_order_seq_cst); }
 #endif
 
-#include <chrono>
-
 namespace {
-// A barrier between ops is crossed within a microsecond or two when every thread has a core; whoever waits longer is
-// waiting for a thread that lost its core, and should give up its own.
-constexpr auto SPIN = std::chrono::microseconds(50);
-constexpr int SPINS_A_LOOK = 64;
+
+// What another thread is busy with takes microseconds as long as it has a core; whoever waits longer gives up its own.
+constexpr int64_t SPIN_NS = 50'000;
+constexpr uint32_t PAUSES_A_LOOK = 64;
+
+int64_t now_ns() {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 }  // namespace
+
+bool Spin::goes_on() {
+    relax();
+    if (++pauses_ % PAUSES_A_LOOK) return true;
+    const int64_t now = now_ns();
+    if (!ends_ns_) ends_ns_ = now + SPIN_NS;
+    return now < ends_ns_;
+}
 
 Pool::Pool(int num_threads) : num_threads_(num_threads) {
     // Signals are for the thread that runs Python.
@@ -35,46 +47,32 @@ Pool::~Pool() {
 }
 
 void Pool::run(Body body, void *context) {
+    if (num_threads_ == 1) return body(context, 0);
     body_ = body;
     context_ = context;
-    if (num_threads_ > 1) {
-        region_.fetch_add(1, std::memory_order_release);
-        region_.notify_all();
-    }
+    inside_.store(OPEN, std::memory_order_release);
+    region_.fetch_add(1, std::memory_order_release);
+    region_.notify_all();
     body(context, 0);
-    barrier();  // nobody still uses the context
+    inside_.fetch_and(~OPEN, std::memory_order_acq_rel);
+    await(inside_, [](uint32_t inside) { return inside == 0; });
+}
+
+bool Pool::enter() {
+    uint32_t inside = inside_.load(std::memory_order_acquire);
+    while (inside & OPEN)
+        if (inside_.compare_exchange_weak(inside, inside + 1, std::memory_order_acq_rel)) return true;
+    return false;
 }
 
 void Pool::work(int thread) {
-    uint32_t region = 0;
+    uint32_t seen = 0;
     while (true) {
-        await_change(region_, region);
-        region++;
+        await(region_, [&](uint32_t region) { return region != seen; });
+        seen = region_.load(std::memory_order_acquire);
         if (closing_) return;
+        if (!enter()) continue;
         body_(context_, thread);
-        barrier();
+        if (inside_.fetch_sub(1, std::memory_order_acq_rel) == 1) inside_.notify_all();
     }
-}
-
-void Pool::barrier() {
-    if (num_threads_ == 1) return;
-    const uint32_t phase = phase_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == static_cast<uint32_t>(num_threads_)) {
-        arrived_.store(0, std::memory_order_relaxed);
-        phase_.fetch_add(1, std::memory_order_release);
-        phase_.notify_all();
-    } else {
-        await_change(phase_, phase);
-    }
-}
-
-void Pool::await_change(const std::atomic<uint32_t> &word, uint32_t old) {
-    const auto give_up = std::chrono::steady_clock::now() + SPIN;
-    do {
-        for (int spin = 0; spin < SPINS_A_LOOK; spin++) {
-            if (word.load(std::memory_order_acquire) != old) return;
-            relax();
-        }
-    } while (std::chrono::steady_clock::now() < give_up);
-    while (word.load(std::memory_order_acquire) == old) word.wait(old, std::memory_order_acquire);
 }

@@ -30,8 +30,10 @@ class Scratch {
     size_t size_ = 0;
 };
 
+// Work of an op that is handed out: units taken, and units done.
 struct Claim {
-    alignas(64) std::atomic<int64_t> next;
+    alignas(64) std::atomic<uint32_t> taken;
+    alignas(64) std::atomic<uint32_t> done;
 };
 
 // A step's largest logits so far, by thread, row and lane.
@@ -50,14 +52,20 @@ struct Run {
     const Plan *plans;
     Scratch *scratch;  // by thread, gone when an op ends
     Scratch *best;     // by thread
+    uint8_t *has_best;  // by thread: it kept some of this step's logits
     float *partials;
 
     int64_t rows(const Op &op) const { return op.rows == TOKENS ? step->num_tokens : step->num_sampled; }
 
-    // Hand out units 0 … units-1, each once, to whichever thread asks.
+    // Hand out units 0 … units-1, each once, to whichever thread asks; return when all are done, by whomever.
     template <class F> inline void share(int64_t claim, int64_t units, F work) {
-        if (claims[claim].next.load(std::memory_order_relaxed) >= units) return;
-        for (int64_t i; (i = claims[claim].next.fetch_add(1, std::memory_order_relaxed)) < units;) work(i);
+        auto &[taken, done] = claims[claim];
+        const auto all = uint32_t(units);
+        uint32_t mine = 0;
+        if (taken.load(std::memory_order_relaxed) < all)
+            for (uint32_t i; (i = taken.fetch_add(1, std::memory_order_relaxed)) < all; mine++) work(int64_t(i));
+        if (mine && done.fetch_add(mine, std::memory_order_acq_rel) + mine == all) done.notify_all();
+        if (done.load(std::memory_order_acquire) < all) await(done, [=](uint32_t now) { return now >= all; });
     }
 };
 
