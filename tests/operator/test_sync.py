@@ -1,5 +1,6 @@
 """The cache is filled before anything is decided, and what a watch never told of is found out and mended."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -27,9 +28,9 @@ class Scene:
             {"apiVersion": "pagelet.io/v1alpha1", "kind": "InferenceService", "metadata": metadata, "spec": {}}
         )
 
-    async def somebody_makes_a_child(self) -> dict[str, Any]:
+    async def somebody_makes_a_child(self, name: str = "chat") -> dict[str, Any]:
         labels = {names.LABEL_SERVICE: "chat"}
-        metadata = {"name": "chat", "namespace": "team", "labels": labels}
+        metadata = {"name": name, "namespace": "team", "labels": labels}
         return await self.cluster.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
 
 
@@ -81,6 +82,25 @@ async def test_what_was_deleted_while_no_watch_was_looking_is_forgotten() -> Non
     observed = scene.store.observed(KEY)
     assert observed is not None
     assert not observed.children
+
+
+async def test_what_was_deleted_before_a_watch_began_is_forgotten_when_it_begins() -> None:
+    scene = Scene()
+    scene.user_makes_a_service()
+    deleted, kept = await scene.somebody_makes_a_child(), await scene.somebody_makes_a_child("other")
+    await scene.sync.fill()
+    scene.cluster.remove(deleted)
+    scene.changed.clear()
+    running = asyncio.create_task(scene.sync.run())
+    scene.sync.see(None, kept)  # all that a watch says of it which lists what is there
+    async with asyncio.timeout(10):
+        while not scene.changed:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    observed = scene.store.observed(KEY)
+    assert observed is not None
+    assert [name.name for name in observed.children] == ["other"]
+    assert scene.sync.ages_s()["ConfigMap"] == 0, "that is what watches do, and no fault of this one"
 
 
 async def test_what_was_written_after_the_list_is_not_taken_for_deleted() -> None:

@@ -1,8 +1,9 @@
 """Whether the Store is what the API server has: filled by a list at the start, then compared with one, again and again.
 
-Watches say nothing when they are silent, and a watch that starts anew never tells of what was deleted in between. So
-every kind is listed from time to time, names and versions alone; what the Store should have known by then and does not
-is repaired by a full list, and the kind's watch counts as having given no sign of life.
+A watch that begins never tells of what was deleted before: so a kind is listed again, names and versions alone, as soon
+as its watch begins, and who is gone is forgotten. And a watch that is silent says nothing of it: so every kind is
+listed from time to time; what the Store should have known by then and does not is repaired by a full list, and the
+kind's watch counts as having given no sign of life.
 """
 
 import asyncio
@@ -17,10 +18,15 @@ from pagelet_operator.cluster.kinds import SERVICE, WATCHED, Kind
 from pagelet_operator.cluster.store import ServiceKey, Store, version_of
 from pagelet_operator.metrics import Metrics
 from pagelet_operator.observed import KubernetesObject
+from pagelet_operator.workqueue import WorkQueue
 
 COMPARE_EVERY_S = 60.0
 GRACE_S = 10.0
 """How late a watch may tell what a list shows."""
+_BURST_S = 0.2
+"""A watch that begins tells of everything there is: one list after that is enough."""
+_BEGUN_S = 3.0
+"""By then a watch has begun that had nothing to tell of."""
 _RETRY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -45,6 +51,7 @@ class Sync:
         self._changed = changed
         self._monotonic_s = monotonic_s
         self._alive_s: dict[Kind, float] = {}
+        self._begun = WorkQueue[Kind]()
 
     @property
     def complete(self) -> bool:
@@ -57,12 +64,14 @@ class Sync:
         return {kind.name: now_s - alive_s for kind, alive_s in self._alive_s.items()}
 
     def see(self, event_type: str | None, obj: KubernetesObject) -> None:
-        """Take in an event of a watch."""
+        """Take in an event of a watch; the type is None for what was there when the watch began."""
         kind = next((kind for kind in WATCHED if kind[:2] == (obj.get("apiVersion"), obj.get("kind"))), None)
         if kind is None:
             return
         if kind in self._alive_s:
             self._alive_s[kind] = self._monotonic_s()
+        if event_type is None:
+            self._begun.add_after(kind, _BURST_S)
         key = self._store.remove(obj) if event_type == "DELETED" else self._store.put(obj)
         if key is not None:
             self._changed(key)
@@ -80,7 +89,25 @@ class Sync:
             self._alive_s[kind] = self._monotonic_s()
 
     async def run(self) -> None:
-        """Forever: compare, repair."""
+        """Forever: forget, compare, repair. To be started with the watches."""
+        for kind in WATCHED:
+            self._begun.add_after(kind, _BEGUN_S)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_beginnings())
+            group.create_task(self._compare_in_turn())
+
+    async def _follow_beginnings(self) -> None:
+        while True:
+            kind = await self._begun.get()
+            try:
+                await self.forget_gone(kind)
+            except ApiError as error:
+                logger.warning("cannot list", extra={"kind": kind.name, "error": error.message})
+                self._begun.failed(kind)
+            else:
+                self._begun.succeeded(kind)
+
+    async def _compare_in_turn(self) -> None:
         while True:
             for kind in WATCHED:
                 await asyncio.sleep(random.uniform(0.5, 1.5) * COMPARE_EVERY_S / len(WATCHED))
@@ -88,6 +115,12 @@ class Sync:
                     await self.compare(kind)
                 except ApiError as error:
                     logger.warning("cannot list", extra={"kind": kind.name, "error": error.message})
+
+    async def forget_gone(self, kind: Kind) -> None:
+        """Forget what a list does not show any more. Raises ApiError."""
+        for scope in self._scopes:
+            listed, version = await self._api.list(kind, scope, selector=_selector(kind), metadata_only=True)
+            self._forget(self._not_among(kind, scope, listed, version))
 
     async def compare(self, kind: Kind, grace_s: float = GRACE_S) -> None:
         """Raises ApiError."""
@@ -116,9 +149,12 @@ class Sync:
             for obj in listed:
                 if (key := self._store.put(obj)) is not None:
                     self._changed(key)
-            for obj in self._not_among(kind, scope, listed, version):
-                if (key := self._store.remove(obj)) is not None:
-                    self._changed(key)
+            self._forget(self._not_among(kind, scope, listed, version))
+
+    def _forget(self, gone: Iterable[KubernetesObject]) -> None:
+        for obj in gone:
+            if (key := self._store.remove(obj)) is not None:
+                self._changed(key)
 
     def _not_among(
         self, kind: Kind, scope: str | None, listed: Iterable[KubernetesObject], version: int
