@@ -56,8 +56,12 @@ class OperatorProcess:
         """Start it and wait until its caches are filled."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
-        wait_for("the operator's caches", self._is_ready, timeout_s=timeout_s, account=self.last_words)
+        self.wait_until_ready(timeout_s)
         return self
+
+    def wait_until_ready(self, timeout_s: float) -> None:
+        """Until its caches are filled."""
+        wait_for("the operator's caches", self._is_ready, timeout_s=timeout_s, account=self.last_words)
 
     def stop(self, timeout_s: float = 20) -> None:
         """SIGTERM; nothing happens if it has ended."""
