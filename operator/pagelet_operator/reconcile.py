@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pagelet_operator.census import Census
-from pagelet_operator.cluster.api import ApiError, Conflict, Refused, Unreachable
+from pagelet_operator.cluster.api import ApiError, Conflict, NamespaceEnds, Refused, Unreachable
 from pagelet_operator.cluster.store import ServiceKey, Store
 from pagelet_operator.cluster.writer import Writer
 from pagelet_operator.decision import Decision, decide
@@ -72,13 +72,28 @@ class Reconciler:
         self._now_s = now_s  # since the epoch: compared with times in objects
         self._identity = identity
         self._refusals: dict[ServiceKey, _Refusal] = {}
+        self._ending: dict[ServiceKey, str] = {}
+        """The uid of a service whose namespace is being deleted."""
 
     async def reconcile(self, key: ServiceKey) -> float | None:
         """Returns in how many seconds to look again though nothing happens. Raises Unfinished, TryAgain, LeaseLost."""
         observed = self._store.observed(key)
         if observed is None:
             self._refusals.pop(key, None)
+            self._ending.pop(key, None)
             return None
+        uid = observed.service["metadata"]["uid"]
+        if self._ending.get(key) == uid:
+            return None
+        try:
+            return await self._reconcile(key, observed)
+        except NamespaceEnds:
+            # Its children go before it or after it, as it comes; bringing them back would be refused until it is gone.
+            logger.info("its namespace ends: the service is left alone", extra={"key": str(key)})
+            self._ending[key] = uid
+            return None
+
+    async def _reconcile(self, key: ServiceKey, observed: Observed) -> float | None:
         census = await self._census_taker.take() if _waits_for_a_node(observed) else None
         decision = self._decide(observed, census)
         strangers = await self._strangers(key, decision.plan)
@@ -122,6 +137,8 @@ class Reconciler:
                 return known.sentence
             try:
                 await self._writer.try_out(obj)
+            except NamespaceEnds:
+                raise
             except Refused as refusal:
                 until_s = self._now_s() + REFUSAL_REMEMBERED_S
                 self._refusals[key] = _Refusal(applied_hash, refusal.message, until_s)
@@ -137,6 +154,8 @@ class Reconciler:
         for obj in plan.apply:
             try:
                 await self._writer.apply(key, obj)
+            except NamespaceEnds:
+                raise
             except ApiError as error:
                 failures.append(_of(error, "applying", ObjectKey.of(obj)))
                 if isinstance(error, Unreachable) or obj["kind"] in _NEEDED_FIRST:
@@ -162,6 +181,8 @@ class Reconciler:
                 await self._writer.emit(key, transition.event(observed.service, self._identity, self._now_s()))
         except Conflict as conflict:
             raise TryAgain("Conflict", conflict.message) from conflict
+        except NamespaceEnds:
+            raise
         except ApiError as error:
             raise TryAgain(error.reason, f"writing the status: {error.message}") from error
 

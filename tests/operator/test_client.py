@@ -8,12 +8,15 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from kubernetes.aio.client import Configuration
-from pagelet_operator.cluster.api import ApiError, Conflict, Refused, Unreachable
+from pagelet_operator.cluster.api import ApiError, Conflict, NamespaceEnds, Refused, Unreachable
 from pagelet_operator.cluster.client import ApiServer
 from pagelet_operator.cluster.kinds import CHILDREN, NODE
 
 CONFIG_MAP = CHILDREN[0]
 OBJECT = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "team", "uid": "u"}}
+
+
+ENDING = {"causes": [{"reason": "NamespaceTerminating", "field": "metadata.namespace"}]}
 
 
 class Server:
@@ -102,7 +105,8 @@ async def test_delete_names_the_very_object_and_takes_gone_for_done(server: Serv
     [
         (409, {"reason": "AlreadyExists", "message": "there"}, Conflict, "AlreadyExists"),
         (403, {"reason": "Forbidden", "message": "exceeded quota"}, Refused, "Forbidden"),
-        (422, {"reason": "Invalid", "message": "no such field"}, Refused, "Invalid"),
+        (403, {"reason": "Forbidden", "message": "it ends", "details": ENDING}, NamespaceEnds, "Forbidden"),
+        (422, {"reason": "Invalid", "message": "no such field", "details": None}, Refused, "Invalid"),
         (500, {"message": "failed to create typed patch object (a/b): .x: expected string"}, Refused, "Invalid"),
         (500, {"reason": "InternalError", "message": "etcdserver: request timed out"}, Unreachable, "InternalError"),
         (503, {"reason": "ServiceUnavailable", "message": "starting"}, Unreachable, "ServiceUnavailable"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagelet_api import names
 from pagelet_api.model_report import FailureReason, ModelFailure, ModelReport
-from pagelet_operator.cluster.api import Refused, Unreachable
+from pagelet_operator.cluster.api import NamespaceEnds, Refused, Unreachable
 from pagelet_operator.cluster.census_taker import CensusTaker
 from pagelet_operator.cluster.store import ServiceKey, Store
 from pagelet_operator.cluster.sync import Sync
@@ -368,6 +368,30 @@ async def test_an_api_server_that_is_away_fails_the_reconcile_and_nothing_else(c
     cluster.refuse = lambda obj, dry_run: None
     await operator.run()
     assert len(operator.engines()) == 2
+
+
+async def test_a_service_whose_namespace_ends_is_left_alone_and_its_successor_is_not(cluster: FakeCluster) -> None:
+    operator = await served(cluster)
+    asked: list[str] = []
+
+    def lifecycle(obj: Object, dry_run: bool) -> NamespaceEnds | None:
+        asked.append(obj["kind"])
+        new = (obj["kind"], obj["metadata"]["namespace"], obj["metadata"]["name"]) not in cluster.objects
+        return NamespaceEnds(403, "Forbidden", "namespace team is being terminated") if new else None
+
+    cluster.refuse = lifecycle
+    for kind in ("Deployment", "NetworkPolicy", "ReplicaSet"):
+        cluster.remove(cluster.of_kind(kind)[0])
+        operator.pump()
+        assert await operator.look() is None
+    assert len(asked) == 1, "once is enough to know"
+    cluster.remove(cluster.objects["InferenceService", "team", "chat"])
+    operator.pump()
+    assert await operator.look() is None
+    cluster.refuse = lambda obj, dry_run: None
+    cluster.user_applies(manifest())
+    await operator.run()
+    assert operator.condition("Available")["status"] == "True"
 
 
 async def test_nothing_is_written_without_the_lease(cluster: FakeCluster) -> None:

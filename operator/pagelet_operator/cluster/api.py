@@ -37,6 +37,10 @@ class Refused(ApiError):
     """The server will not do this, today or tomorrow: a wrong field, a quota, an admission rule, a missing right."""
 
 
+class NamespaceEnds(Refused):
+    """Nothing can be made in a namespace that is being deleted, and nobody can call that off."""
+
+
 class Api(Protocol):
     """All methods raise ApiError. Objects come back with apiVersion and kind."""
 

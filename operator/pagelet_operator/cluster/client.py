@@ -16,7 +16,7 @@ import aiohttp
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from pagelet_operator.cluster.api import FIELD_MANAGER, ApiError, Conflict, Refused, Unreachable
+from pagelet_operator.cluster.api import FIELD_MANAGER, ApiError, Conflict, NamespaceEnds, Refused, Unreachable
 from pagelet_operator.cluster.kinds import Kind, kind_of
 from pagelet_operator.observed import KubernetesObject
 
@@ -27,6 +27,8 @@ _METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _APPLY = "application/apply-patch+yaml"  # JSON is YAML
 # A field of a wrong type, or one that does not exist: the server calls it an internal error, and it is none.
 _NOT_TYPED = "failed to create typed patch object"
+# https://pkg.go.dev/k8s.io/api/core/v1#NamespaceTerminatingCause
+_NAMESPACE_ENDS = "NamespaceTerminating"
 _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 _MERGE = "application/merge-patch+json"
 
@@ -135,6 +137,9 @@ def _read(status: int, text: bytes, what: str) -> dict[str, Any]:
     message = answer.get("message") or f"{what}: status {status}"
     if status == HTTPStatus.CONFLICT:
         raise Conflict(status, reason, message)
+    causes = (answer.get("details") or {}).get("causes") or ()
+    if any(cause.get("reason") == _NAMESPACE_ENDS for cause in causes):
+        raise NamespaceEnds(status, reason, message)
     if message.startswith(_NOT_TYPED):
         raise Refused(status, "Invalid", message)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
