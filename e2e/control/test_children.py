@@ -88,6 +88,17 @@ def test_deleting_the_service_leaves_nothing(scene: Scene, operator: OperatorPro
     scene.kube.wait("nothing left", lambda: not left(), 60, lambda: str(left()))
 
 
+def test_a_namespace_that_ends_takes_its_service_and_the_operator_does_not_resist(
+    scene: Scene, operator: OperatorProcess
+) -> None:
+    scene.apply()
+    scene.wait_settled()
+    repeated = operator.metric("pagelet_operator_reconcile_errors_total")
+    scene.kube.delete("Namespace", scene.namespace)
+    scene.kube.wait("its end", lambda: scene.kube.get("Namespace", scene.namespace) is None, 60, scene.account)
+    assert operator.metric("pagelet_operator_reconcile_errors_total") == repeated, operator.last_words()
+
+
 def test_an_object_of_somebody_else_is_never_taken_over(scene: Scene, operator: OperatorProcess) -> None:
     theirs = {
         "apiVersion": "v1",
