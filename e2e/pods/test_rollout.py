@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from e2e.manifests import GPU, condition
-from e2e.pods.conftest import ENGINE, MODEL, READY_S, ask, client
+from e2e.pods.conftest import ANSWER, ENGINE, MODEL, READY_S, ask, client
 from e2e.pods.load import steady_load
 from e2e.scene import Scene
 
@@ -80,7 +80,7 @@ def test_the_last_engine_is_not_taken_down_without_leave(scene: Scene, gpus: Cal
     time.sleep(12)  # beyond surgeTimeout: what must not happen has had its time
     assert old in scene.engine_uids()
     with client(scene.kube, scene.namespace) as chat:
-        assert "Paris" in ask(chat)
+        assert ANSWER in ask(chat)
     gpus(2)
     scene.kube.wait("the new engine, now that there is a device", lambda: old not in scene.engine_uids(), READY_S)
     scene.wait_settled(timeout_s=READY_S)
@@ -114,7 +114,7 @@ def test_a_bad_revision_stops_after_one_pod_and_going_back_touches_no_good_one(s
     assert good <= scene.engine_uids()
     assert len(scene.engine_uids() - good) <= 1
     with client(scene.kube, scene.namespace) as chat:
-        assert "Paris" in ask(chat)
+        assert ANSWER in ask(chat)
     scene.apply(replicas=2)
     scene.wait_settled(timeout_s=READY_S)
     assert scene.engine_uids() == good
