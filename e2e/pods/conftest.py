@@ -26,11 +26,14 @@ MODELS = ROOT / "build" / "models"
 MODEL = "smollm2-135m-instruct"
 # What fits this machine beside others: a small model, a small cache, one processor.
 ENGINE = {"device": "cpu", "kvCacheMemory": "192Mi", "maxNumSeqs": 16, "startupTimeout": "5m", "drainTimeout": "30s"}
+CPU_SHARE = {"cpu": "200m"}
+"""What engines and gateways request alike: beside an engine at work, a gateway that asks for nothing would get nothing,
+and be killed for its silence."""
 CPU_ENGINE: dict[str, Any] = {
     "model": {"source": {"pvc": {"claimName": "models", "path": MODEL}}},
     "engine": ENGINE,
-    "resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi"}},
-    "gateway": {"replicas": 1},
+    "resources": {"requests": CPU_SHARE, "limits": {"memory": "3Gi"}},
+    "gateway": {"replicas": 1, "resources": {"requests": CPU_SHARE}},
 }
 READY_S = 180
 QUESTION, ANSWER = "What is the capital of Japan?", "Tokyo"

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.cluster import Cluster, CommandError, Machine
 from e2e.kube import Object
-from e2e.pods.conftest import ANSWER, READY_S, ask, client
+from e2e.pods.conftest import ANSWER, CPU_ENGINE, READY_S, ask, client
 from e2e.pods.load import steady_load
 from e2e.scene import Scene
 
@@ -47,7 +47,7 @@ def drain(cluster: Cluster, node: str) -> str:
 @pytest.fixture
 def pair(scene: Scene) -> Scene:
     """Two engines and two gateways."""
-    scene.apply(replicas=2, gateway={"replicas": 2})
+    scene.apply(replicas=2, gateway={**CPU_ENGINE["gateway"], "replicas": 2})
     scene.wait_settled(timeout_s=READY_S)
     return scene
 
@@ -91,7 +91,7 @@ def test_a_deleted_gateway_costs_nothing_and_a_killed_one_its_streams(machine: M
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_a_drained_node_loses_nothing(cluster: Cluster, machine: Machine, scene: Scene, replicas: int) -> None:
     """With one node there is nowhere to go: pods are evicted, streams end in peace, all returns with the node."""
-    scene.apply(replicas=replicas, gateway={"replicas": replicas})
+    scene.apply(replicas=replicas, gateway={**CPU_ENGINE["gateway"], "replicas": replicas})
     scene.wait_settled(timeout_s=READY_S)
     with client(scene.kube, scene.namespace) as chat:
         stream = chat.chat.completions.create(

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from e2e.manifests import GPU, condition
-from e2e.pods.conftest import ANSWER, ENGINE, MODEL, READY_S, ask, client
+from e2e.pods.conftest import ANSWER, CPU_SHARE, ENGINE, MODEL, READY_S, ask, client
 from e2e.pods.load import steady_load
 from e2e.scene import Scene
 
-ON_A_GPU: dict[str, Any] = {"resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi", GPU: 1}}}
+ON_A_GPU: dict[str, Any] = {"resources": {"requests": CPU_SHARE, "limits": {"memory": "3Gi", GPU: 1}}}
 QUICK = {"surgeTimeout": "8s"}
 
 
@@ -139,7 +139,7 @@ def test_a_service_that_waits_for_gpus_says_so_with_numbers(scene: Scene, gpus: 
     gpus(2)
     scene.apply("first", **ON_A_GPU)
     scene.wait_settled("first", timeout_s=READY_S)
-    two = {"resources": {"requests": {"cpu": "100m"}, "limits": {"memory": "3Gi", GPU: 2}}}
+    two = {"resources": {"requests": CPU_SHARE, "limits": {"memory": "3Gi", GPU: 2}}}
     scene.apply("second", **two)
 
     def waits() -> Any:
