@@ -83,9 +83,9 @@ class OperatorProcess:
         assert self._process is not None
         return self._process.wait(timeout_s)
 
-    def metric(self, name: str) -> float:
-        """The sum over all labels of a metric."""
-        lines = self._get("/metrics").splitlines()
+    def metric(self, name: str, label: str = "") -> float:
+        """The sum of a metric over all labels, or over those with this one: reason="Conflict"."""
+        lines = [line for line in self._get("/metrics").splitlines() if label in line]
         values = [float(line.rpartition(" ")[2]) for line in lines if re.match(rf"{re.escape(name)}(\{{.*\}})? ", line)]
         return sum(values)
 

@@ -93,10 +93,11 @@ def test_a_namespace_that_ends_takes_its_service_and_the_operator_does_not_resis
 ) -> None:
     scene.apply()
     scene.wait_settled()
-    repeated = operator.metric("pagelet_operator_reconcile_errors_total")
+    forbidden = ("pagelet_operator_reconcile_errors_total", 'reason="Forbidden"')
+    repeated = operator.metric(*forbidden)
     scene.kube.delete("Namespace", scene.namespace)
     scene.kube.wait("its end", lambda: scene.kube.get("Namespace", scene.namespace) is None, 60, scene.account)
-    assert operator.metric("pagelet_operator_reconcile_errors_total") == repeated, operator.last_words()
+    assert operator.metric(*forbidden) == repeated, operator.last_words()
 
 
 def test_an_object_of_somebody_else_is_never_taken_over(scene: Scene, operator: OperatorProcess) -> None:
