@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from pagelet_api.sizes import ModelConfigError
+from pagelet_engine.layers.reference import ReferenceBackend, ReferenceBatch
 from pagelet_engine.layers.rotary import RopeSettings, Rotary
 
 LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -37,7 +38,9 @@ def test_refuses_other_kinds_with_the_list_of_ours(kind):
 
 def test_angles_are_positions_times_frequencies():
     positions = torch.tensor([0, 1, 5, 8191])
-    rotary = Rotary(8, RopeSettings.from_config({"rope_theta": 100.0}), torch.device("cpu"))(positions)
+    batch = ReferenceBatch(torch.zeros_like(positions), positions, torch.zeros_like(positions), ())
+    backend = ReferenceBackend(torch.float32, torch.device("cpu"))
+    rotary = Rotary(8, RopeSettings.from_config({"rope_theta": 100.0}), backend)(batch)
     assert rotary.shape == (4, 2, 8)
     for token, position in enumerate(positions.tolist()):
         for pair in range(4):

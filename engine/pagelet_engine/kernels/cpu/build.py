@@ -96,6 +96,9 @@ def _run(command: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        build_if_stale()
+        if len(sys.argv) > 1:  # another library, with more flags
+            build(Path(sys.argv[1]), sys.argv[2:])
+        else:
+            build_if_stale()
     except BuildError as error:
         sys.exit(f"kernels/cpu: {error}")
