@@ -21,7 +21,7 @@ from pagelet_engine.worker.loading import LoadedModel, load_model
 from pagelet_engine.worker.local import ModelError
 from pagelet_engine.worker.slots import Slots
 
-from tests.engine.kernels.cpu.conftest import Sequence_, step_of
+from tests.engine.kernels.cpu.conftest import Sequence_, step_of, usable_levels
 
 SHAPES = {
     "grouped heads": {"hidden_size": 96, "intermediate_size": 128},
@@ -43,14 +43,7 @@ SHAPES = {
 }
 
 
-def levels() -> tuple[str, ...]:
-    try:
-        return Library().levels
-    except CpuBackendUnavailable:
-        return ()
-
-
-needs_native = pytest.mark.skipif(not levels(), reason="missing: the C++ ops")
+needs_native = pytest.mark.skipif(not usable_levels(), reason="missing: the C++ ops")
 
 
 def load(folder, dtype: str, quantization: Quantization = Quantization.NONE) -> LoadedModel:
@@ -98,7 +91,7 @@ def prompts(*lengths: int) -> list[list[int]]:
 
 
 @needs_native
-@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("level", usable_levels())
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES.keys())
 def test_every_logit_is_that_of_transformers(tiny_llama, fields, level, monkeypatch):
     monkeypatch.setenv(LEVEL_ENV, level)
@@ -109,7 +102,7 @@ def test_every_logit_is_that_of_transformers(tiny_llama, fields, level, monkeypa
 
 
 @needs_native
-@pytest.mark.parametrize("level", levels())
+@pytest.mark.parametrize("level", usable_levels())
 def test_bfloat16_strays_no_further_than_transformers_own(tiny_llama, level, monkeypatch):
     monkeypatch.setenv(LEVEL_ENV, level)
     tiny, sequences = tiny_llama(torch.bfloat16, **SHAPES["grouped heads"]), prompts(60, 25)

@@ -36,7 +36,6 @@ struct GroupShape {
 
 void run_ops(void *context, int thread) {
     auto &[run, level] = *static_cast<std::pair<Run *, const Level *> *>(context);
-    level->begin();
     for (int64_t i = 0; i < run->num_ops; i++) level->execute(*run, i, thread);  // each returns when the op is done
     level->end();
 }

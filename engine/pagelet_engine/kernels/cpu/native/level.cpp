@@ -26,8 +26,6 @@ void execute(Run &run, int64_t index, int thread) {
     else execute_as<float>(run, op, index, thread);
 }
 
-void begin() {}
-
 void end() {
 #if defined(__AMX_BF16__)
     _tile_release();
@@ -42,4 +40,4 @@ void end() {
 #define TEXT_OF(name) TEXT(name)
 
 extern const Level LEVEL_SYMBOL_OF(PAGELET_LEVEL);
-const Level LEVEL_SYMBOL_OF(PAGELET_LEVEL) = {TEXT_OF(PAGELET_LEVEL), begin, end, execute, draw, logprob};
+const Level LEVEL_SYMBOL_OF(PAGELET_LEVEL) = {TEXT_OF(PAGELET_LEVEL), end, execute, draw, logprob};

@@ -72,8 +72,7 @@ struct Run {
 // An instruction set's kernels.
 struct Level {
     const char *name;
-    void (*begin)();  // on each thread, around a region
-    void (*end)();
+    void (*end)();  // on each thread, after a region
     void (*execute)(Run &run, int64_t op, int thread);
     void (*draw)(DrawRow &row, int64_t vocab, Scratch &scratch);
     void (*logprob)(LogprobRow &row, int64_t vocab, Scratch &scratch);
