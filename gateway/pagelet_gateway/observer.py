@@ -1,9 +1,13 @@
-"""Gives every request an id, counts it by route and status, logs it where that is wanted, and tells clients to go."""
+"""Gives every request an id, counts it by route and status, logs it where that is wanted, and tells clients to go.
+
+Dates the answers, too: the server that does it by a clock of its own never sleeps.
+"""
 
 import logging
 import time
 import uuid
 from collections.abc import Callable
+from email.utils import formatdate
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -49,6 +53,7 @@ class Observer:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["x-request-id"] = id
+                headers["date"] = formatdate(usegmt=True)
                 if self._leaving():
                     headers["connection"] = "close"
             await send(message)

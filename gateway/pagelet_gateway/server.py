@@ -21,7 +21,6 @@ _STALLED_CLIENT_MS = 60_000
 _KEEP_ALIVE_S = 75
 _LAST_WORDS_S = 2
 _POLL_S = 0.02
-_TICK_S = 1.0
 
 LINGER_S = 2.0
 """While clients still have connections open at SIGTERM, requests on them are answered for this long, each answer
@@ -58,7 +57,7 @@ class Listeners:
 
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, because signals belong to the process, which has two servers; and without
-    its ten wake-ups a second, because an idle gateway should sleep."""
+    its clock, because an idle gateway should sleep."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -81,10 +80,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def main_loop(self) -> None:
-        while not await self.on_tick(0):  # renews the Date header
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
-                    await self._leaving.wait()
+        await self._leaving.wait()
 
 
 def _server(app: ASGIApp, drain_s: int) -> _Server:
@@ -97,6 +93,7 @@ def _server(app: ASGIApp, drain_s: int) -> _Server:
             access_log=False,
             log_config=None,
             server_header=False,
+            date_header=False,  # the clock's; each answer gets its own
             proxy_headers=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=drain_s,
