@@ -106,9 +106,14 @@ def buildah(*arguments: str) -> str:
     """Its standard output. Raises BuildError with the last lines of all that it said."""
     done = subprocess.run(_command(*arguments), check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        words = "\n".join(f"  {line[:400]}" for line in (done.stdout + done.stderr).splitlines()[-40:])
+        words = "\n".join(f"  {_shortened(line)}" for line in (done.stdout + done.stderr).splitlines()[-40:])
         raise BuildError(f"buildah {arguments[0]} failed with exit code {done.returncode}\n{words}")
     return done.stdout
+
+
+def _shortened(line: str) -> str:
+    """buildah says at a line's end what was wrong."""
+    return line if len(line) <= 600 else f"{line[:200]} … {line[-400:]}"
 
 
 def _command(*arguments: str) -> list[str]:
