@@ -15,7 +15,7 @@ import uvloop
 from pagelet_api import names
 from pagelet_api.config import ConfigError, GatewayConfig
 
-from pagelet_gateway.discovery import Resolver
+from pagelet_gateway.discovery import RESOLVE_INTERVAL_S, Resolver
 from pagelet_gateway.engines import Engines
 from pagelet_gateway.gateway import Gateway
 from pagelet_gateway.metrics import Metrics
@@ -42,7 +42,8 @@ async def _run(config: GatewayConfig, listeners: Listeners, log_requests: bool) 
             resolver.resolve,
             executor,
             gateway=f"{socket.gethostname()}/{os.getpid()}",
-            resolve_interval_s=resolver.interval_s,
+            resolve_interval_s=RESOLVE_INTERVAL_S,
+            eager_interval_s=resolver.eager_interval_s,
         )
         gateway = Gateway(config, engines, Metrics(config.model_name), executor, log_requests=log_requests)
         stop = asyncio.Event()

@@ -11,6 +11,8 @@ from pathlib import Path
 
 _log = logging.getLogger(__name__)
 
+RESOLVE_INTERVAL_S = 2.0
+
 
 def addresses_in_hosts(text: str, name: str) -> frozenset[str]:
     """Every address that lists `name`, in the text of a hosts file."""
@@ -30,9 +32,9 @@ class Resolver:
         self._hosts_file = hosts_file
 
     @property
-    def interval_s(self) -> float:
-        """How often to ask again: reading a file costs microseconds."""
-        return 2.0 if self._hosts_file is None else 0.5
+    def eager_interval_s(self) -> float:
+        """How often to ask while nobody has been found: reading a file costs microseconds."""
+        return RESOLVE_INTERVAL_S if self._hosts_file is None else 0.5
 
     async def resolve(self) -> frozenset[str] | None:
         """`address:port` of each; None when nobody could be asked, which says nothing about the engines."""

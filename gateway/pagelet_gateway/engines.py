@@ -29,13 +29,15 @@ class Engines:
         *,
         gateway: str,
         resolve_interval_s: float,
+        eager_interval_s: float,
         timing: LinkTiming | None = None,
         hold_s: float = HOLD_S,
     ) -> None:
+        """`eager_interval_s`: how often to ask for engines while there is none."""
         self._resolve = resolve
         self._models = Models(executor)
         self._gateway = gateway
-        self._interval_s = resolve_interval_s
+        self._interval_s, self._eager_interval_s = resolve_interval_s, eager_interval_s
         self._timing = timing or LinkTiming()
         self._links: dict[str, EngineLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -53,7 +55,7 @@ class Engines:
                 addresses = await self._resolve()
                 if addresses is not None:
                     await self._adopt(addresses)
-                await asyncio.sleep(self._interval_s)
+                await asyncio.sleep(self._interval_s if self._has_one() else self._eager_interval_s)
         finally:
             await self._drop(set(self._links))
 

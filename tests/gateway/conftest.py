@@ -126,7 +126,15 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
         with ThreadPoolExecutor(2) as executor:
             gateway = Gateway(
                 settings,
-                Engines(resolve, executor, gateway="test", resolve_interval_s=0.02, timing=timing, hold_s=hold_s),
+                Engines(
+                    resolve,
+                    executor,
+                    gateway="test",
+                    resolve_interval_s=0.02,
+                    eager_interval_s=0.02,
+                    timing=timing,
+                    hold_s=hold_s,
+                ),
                 Metrics(MODEL),
                 executor,
                 max_backlog=max_backlog,

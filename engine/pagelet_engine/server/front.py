@@ -33,7 +33,7 @@ from pagelet_engine.server.refusal import Code
 from pagelet_engine.server.service import EngineService
 from pagelet_engine.server.streams import MAX_BACKLOG_BYTES
 
-HEALTH_INTERVAL_S = 1.0
+HEALTH_INTERVAL_S = 2.0
 GOODBYE_S = 5.0
 """How long clients may take to read their last messages, and the core to exit once asked."""
 
@@ -139,7 +139,7 @@ class Front:
         return self._status.health(self._in_flight.load)
 
     async def _show_health(self) -> None:
-        """Keep gRPC health as it is: look when the core gets ready, and every second."""
+        """Keep gRPC health as it is: look when the core gets ready, and again and again."""
         while True:
             await self._grpc.show(self._health().ready)
             waiting = self._ready.wait() if self._status.model is None else asyncio.sleep(HEALTH_INTERVAL_S)

@@ -20,9 +20,9 @@ MAX_BACKLOG_BYTES = 4 * 2**20
 LOAD_INTERVAL_S = 0.1
 """A session without news of its own hears of the engine's load this often at most."""
 
-SIGN_OF_LIFE_S = 5.0
-"""And this often of a load that has not changed: well within the 10 s of silence after which a gateway asks. Each frame
-wakes a dozen threads of gRPC on both sides, which an idle machine should be spared."""
+SIGN_OF_LIFE_S = 3.0
+"""And with the next heartbeat after this long of a load that has not changed: well within the 10 s of silence after
+which a gateway asks. Each frame wakes a dozen threads of gRPC on both sides, which an idle machine should be spared."""
 
 
 DRAWN_BYTES = 8

@@ -54,8 +54,6 @@ async def _http_get(action: HttpGet, address: str) -> Answer:
         head, _, body = (await _read_answer(reader)).partition(b"\r\n\r\n")
     finally:
         writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
     status_line = head.split(b"\r\n", 1)[0].decode("latin-1")
     fields = status_line.split(" ", 2)
     if len(fields) < 2 or not fields[0].startswith("HTTP/") or not fields[1].isdigit():
