@@ -92,6 +92,8 @@ class EngineConfig(_ConfigFile):
     """Tokens of one KV block."""
     kv_cache_bytes: Positive = 4 * 2**30
     """Memory of the KV pool on a CPU."""
+    host_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """Memory of the KV cache's second tier, in the host."""
     prefix_caching: bool = True
     """Keep the blocks of finished requests for prompts that begin the same."""
     max_num_seqs: Positive = 256

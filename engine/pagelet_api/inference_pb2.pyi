@@ -288,7 +288,7 @@ class GetLoadRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Load(_message.Message):
-    __slots__ = ("running", "waiting", "blocks_total", "blocks_in_use", "blocks_cached", "prefix_queries", "prefix_hits", "preemptions", "draining", "step")
+    __slots__ = ("running", "waiting", "blocks_total", "blocks_in_use", "blocks_cached", "prefix_queries", "prefix_hits", "preemptions", "draining", "step", "host_blocks_total", "host_blocks_in_use", "host_blocks_cached", "blocks_saved", "blocks_loaded")
     RUNNING_FIELD_NUMBER: _ClassVar[int]
     WAITING_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +299,11 @@ class Load(_message.Message):
     PREEMPTIONS_FIELD_NUMBER: _ClassVar[int]
     DRAINING_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    HOST_BLOCKS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    HOST_BLOCKS_IN_USE_FIELD_NUMBER: _ClassVar[int]
+    HOST_BLOCKS_CACHED_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_SAVED_FIELD_NUMBER: _ClassVar[int]
+    BLOCKS_LOADED_FIELD_NUMBER: _ClassVar[int]
     running: int
     waiting: int
     blocks_total: int
@@ -309,7 +314,12 @@ class Load(_message.Message):
     preemptions: int
     draining: bool
     step: int
-    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_in_use: _Optional[int] = ..., blocks_cached: _Optional[int] = ..., prefix_queries: _Optional[int] = ..., prefix_hits: _Optional[int] = ..., preemptions: _Optional[int] = ..., draining: _Optional[bool] = ..., step: _Optional[int] = ...) -> None: ...
+    host_blocks_total: int
+    host_blocks_in_use: int
+    host_blocks_cached: int
+    blocks_saved: int
+    blocks_loaded: int
+    def __init__(self, running: _Optional[int] = ..., waiting: _Optional[int] = ..., blocks_total: _Optional[int] = ..., blocks_in_use: _Optional[int] = ..., blocks_cached: _Optional[int] = ..., prefix_queries: _Optional[int] = ..., prefix_hits: _Optional[int] = ..., preemptions: _Optional[int] = ..., draining: _Optional[bool] = ..., step: _Optional[int] = ..., host_blocks_total: _Optional[int] = ..., host_blocks_in_use: _Optional[int] = ..., host_blocks_cached: _Optional[int] = ..., blocks_saved: _Optional[int] = ..., blocks_loaded: _Optional[int] = ...) -> None: ...
 
 class GetModelInfoRequest(_message.Message):
     __slots__ = ()

@@ -59,6 +59,11 @@ METRIC_ITERATION_TOKENS = "vllm:iteration_tokens_total"  # a histogram, for all 
 METRIC_BLOCKS_IN_USE = "pagelet:kv_blocks_in_use"
 METRIC_BLOCKS_CACHED = "pagelet:kv_blocks_cached"
 METRIC_BLOCKS_TOTAL = "pagelet:kv_blocks_total"
+METRIC_HOST_BLOCKS_IN_USE = "pagelet:kv_host_blocks_in_use"
+METRIC_HOST_BLOCKS_CACHED = "pagelet:kv_host_blocks_cached"
+METRIC_HOST_BLOCKS_TOTAL = "pagelet:kv_host_blocks_total"
+METRIC_BLOCKS_SAVED = "pagelet:kv_blocks_saved"
+METRIC_BLOCKS_LOADED = "pagelet:kv_blocks_loaded"
 METRIC_BROKEN = "pagelet:requests_broken"
 # What a gateway sees of the same requests, in names of its own: dashboards add up the field's names over all pods.
 METRIC_GATEWAY_RUNNING = "pagelet:gateway_requests_running"

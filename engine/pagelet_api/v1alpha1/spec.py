@@ -110,6 +110,9 @@ class EngineSpec(Part):
     """Tokens of one KV block: larger ones waste more at the end of each sample, and share less."""
     kv_cache_memory: Memory = Memory("4Gi")
     """Memory of the KV cache, on the cpu device."""
+    host_cache_memory: Memory | None = None
+    """Host memory beside an accelerator's: for the KV cache of preempted requests, and for what the prefix cache would
+    lose. Counted into the pod's memory. Absent: none, both are computed again."""
     prefix_caching: bool = True
     """Keep the blocks of finished requests, and reuse them for prompts that begin the same."""
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] = 256
@@ -122,6 +125,10 @@ class EngineSpec(Part):
     """How long an engine may take until it is ready, from when its pod is scheduled."""
     drain_timeout: Duration = Duration("2m")
     """How long requests in flight may go on when an engine is asked to stop."""
+
+    @property
+    def host_cache_bytes(self) -> int:
+        return self.host_cache_memory.num_bytes if self.host_cache_memory else 0
 
 
 class AcceleratorSpec(Part):

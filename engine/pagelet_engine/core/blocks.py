@@ -1,9 +1,9 @@
-"""The blocks of one KV group: who holds them, which can be found by content, which may be used again and when.
+"""The blocks of one KV group in one tier: who holds them, which can be found by content, which may be used again, when.
 
 Every block is exactly one of
 
     in use      a table holds it (`references` > 0);
-    in flight   no table holds it, but a submitted step that names it has not ended;
+    in flight   no table holds it, but a submitted step that names it, as a copy's end perhaps, has not ended;
     cached      free, and its content can still be found by name;
     free        no content worth keeping.
 
@@ -13,30 +13,35 @@ Every block is exactly one of
 Refuses to know requests, tokens, and what a name is made of.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from itertools import chain
+from itertools import chain, islice
 
-from pagelet_engine.core.kv_events import KvEventLog
+from pagelet_engine.core.kv_events import BlockContent, KvEventLog
+from pagelet_engine.core.step import Tier
 
 
 class BlockPool:
     """The ledger of `num_blocks` blocks, 0 … num_blocks - 1.
 
     Steps are numbered upwards from 1 and end in that order. With `events`, what enters and leaves the prefix cache is
-    recorded there under the number `group`.
+    recorded there, as of this `group` and `tier`.
     """
 
-    def __init__(self, num_blocks: int, group: int = 0, events: KvEventLog | None = None) -> None:
+    def __init__(
+        self, num_blocks: int, group: int = 0, events: KvEventLog | None = None, tier: Tier = Tier.DEVICE
+    ) -> None:
         self.num_blocks = num_blocks
-        self._group = group
+        self._group, self._tier = group, tier
         self._events = events
+        self._contents: dict[int, BlockContent] = {}  # of named blocks; empty without events
         self._references = [0] * num_blocks
         self._named_until = [0] * num_blocks  # the last step that names the block, as far as releases have told
         self._names: list[bytes | None] = [None] * num_blocks
         self._block_of_name: dict[bytes, int] = {}
         self._free = list(range(num_blocks - 1, -1, -1))  # a stack: what was used last is warm
-        self._cached: dict[int, None] = {}  # least recently used first
-        self._in_flight: dict[int, dict[int, None]] = {}  # step → its blocks, in order of release
+        self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
+        self._in_flight: dict[int, dict[int, bool]] = {}  # step → its blocks, in order of release; True: used long ago
         self._num_in_flight = 0
         self._last_ended = 0
 
@@ -51,6 +56,16 @@ class BlockPool:
         return len(self._cached)
 
     @property
+    def num_blank(self) -> int:
+        """Free blocks without content worth keeping."""
+        return len(self._free)
+
+    @property
+    def num_held(self) -> int:
+        """Blocks that tables hold."""
+        return self.num_blocks - self.num_available - self._num_in_flight
+
+    @property
     def num_in_flight(self) -> int:
         """Blocks that become available when the steps in flight have ended."""
         return self._num_in_flight
@@ -60,8 +75,7 @@ class BlockPool:
         if self._free:
             block = self._free.pop()
         else:
-            block = next(iter(self._cached))
-            del self._cached[block]
+            block, _ = self._cached.popitem(last=False)
             self._forget(block)
         assert self._named_until[block] <= self._last_ended, f"block {block} is reused while a step names it"
         self._references[block] = 1
@@ -89,30 +103,55 @@ class BlockPool:
         if step > self._named_until[block]:
             self._named_until[block] = step
 
+    def lend(self, block: int, step: int) -> None:
+        """A copy of this step reads the cached block, which stays the least recently used."""
+        del self._cached[block]
+        self._named_until[block] = step
+        self._in_flight.setdefault(step, {})[block] = True
+        self._num_in_flight += 1
+
     def end_step(self, step: int) -> None:
         """The step has ended: what only it kept from being free is free."""
         self._last_ended = step
         ended = self._in_flight.pop(step, {})
         self._num_in_flight -= len(ended)
-        for block in ended:
+        for block, used_long_ago in ended.items():
             self._rest(block)
+            if used_long_ago:
+                self._cached.move_to_end(block, last=False)
 
     def find(self, name: bytes) -> int | None:
         """The block with this content, if the device still has it."""
         return self._block_of_name.get(name)
 
+    def name_of(self, block: int) -> bytes | None:
+        return self._names[block]
+
+    def content_of(self, block: int) -> BlockContent | None:
+        """What a named block holds; None when nobody is told of such things."""
+        return self._contents.get(block)
+
+    def references(self, block: int) -> int:
+        """How many tables hold it."""
+        return self._references[block]
+
+    def least_recent(self, count: int) -> list[int]:
+        """The cached blocks that would be reused first."""
+        return list(islice(self._cached, count))
+
     def count_resting(self, blocks: Iterable[int]) -> int:
         """How many of these would leave the available ones by being shared."""
         return sum(block in self._cached for block in blocks)
 
-    def store(self, block: int, name: bytes, parent: bytes, tokens: tuple[int, ...], adapter: str) -> None:
+    def store(self, block: int, name: bytes, content: BlockContent | None) -> None:
         """The block's content is computed and has this name; the first of two blocks with one content keeps it."""
         if self._names[block] is not None or name in self._block_of_name:
             return
         self._names[block] = name
         self._block_of_name[name] = block
-        if self._events:
-            self._events.stored(self._group, name, parent, tokens, adapter)
+        if self._events and content:
+            self._contents[block] = content
+            self._events.stored(self._tier, self._group, name, content)
 
     def check(self, holders: Mapping[int, int]) -> None:
         """Prove the ledger, given how many tables hold each block (not listed: none).
@@ -151,7 +190,7 @@ class BlockPool:
     def _rest(self, block: int) -> None:
         until = self._named_until[block]
         if until > self._last_ended:
-            self._in_flight.setdefault(until, {})[block] = None
+            self._in_flight.setdefault(until, {})[block] = False
             self._num_in_flight += 1
         elif self._names[block] is not None:
             self._cached[block] = None
@@ -171,4 +210,5 @@ class BlockPool:
         self._names[block] = None
         del self._block_of_name[name]
         if self._events:
-            self._events.removed(self._group, name)
+            del self._contents[block]
+            self._events.removed(self._tier, self._group, name)

@@ -39,6 +39,16 @@ class AllBlocksCleared:
     """Forget everything that was stored before."""
 
 
+@dataclass(frozen=True, slots=True)
+class BlockContent:
+    """What a full block holds, for whoever is told of it."""
+
+    parent: bytes
+    """The name of the block before it; empty: it is the first."""
+    tokens: tuple[int, ...]
+    adapter: str
+
+
 KvEvent = BlockStored | BlockRemoved | AllBlocksCleared
 
 
@@ -47,16 +57,20 @@ class KvEventLog:
 
     def __init__(self) -> None:
         self._new: list[KvEvent] = []
-        self._held: dict[tuple[int, bytes], BlockStored] = {}  # (group, name) → its event, oldest first
+        self._held: dict[tuple[Tier, int, bytes], BlockStored] = {}  # (tier, group, name) → its event, oldest first
 
-    def stored(self, group: int, name: bytes, parent: bytes, tokens: tuple[int, ...], adapter: str) -> None:
-        event = BlockStored((name,), parent, tokens, len(tokens), adapter, MEDIUM[Tier.DEVICE], group)
-        self._held[group, name] = event
+    def stored(self, tier: Tier, group: int, name: bytes, content: BlockContent) -> None:
+        """The block can be found in this tier from now on."""
+        event = BlockStored(
+            (name,), content.parent, content.tokens, len(content.tokens), content.adapter, MEDIUM[tier], group
+        )
+        self._held[tier, group, name] = event
         self._new.append(event)
 
-    def removed(self, group: int, name: bytes) -> None:
-        del self._held[group, name]
-        self._new.append(BlockRemoved((name,), MEDIUM[Tier.DEVICE], group))
+    def removed(self, tier: Tier, group: int, name: bytes) -> None:
+        """It cannot be found there any more."""
+        del self._held[tier, group, name]
+        self._new.append(BlockRemoved((name,), MEDIUM[tier], group))
 
     def take(self) -> list[KvEvent]:
         """The events since the last call, in order."""

@@ -23,3 +23,12 @@ class LoadSnapshot:
     prefix_hits: int
     """Of those, found."""
     preemptions: int
+    host_blocks_total: int
+    """Of the second tier, in host memory."""
+    host_blocks_in_use: int
+    """Held for a preempted sample, or named by a copy in flight."""
+    host_blocks_cached: int
+    blocks_saved: int
+    """Copied from the device to the host."""
+    blocks_loaded: int
+    """Copied back."""

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator
 from pagelet_api.blocks import root_name
 
 from pagelet_engine.core.kv_cache import BlockTables, KvCache
+from pagelet_engine.core.kv_events import BlockContent
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sample import Sample, Seat
 
@@ -35,6 +36,20 @@ class PrefixCache:
     def root(self, request: Request) -> bytes:
         """The parent of the request's first block."""
         return root_name(self._model_digest, self._kv_dtype, request.cache_salt, request.adapter)
+
+    def names(self, sample: Sample) -> list[bytes]:
+        """Of the blocks that may be found for the sample: full ones, and at least one token stays to be computed."""
+        size = self._cache.block_size
+        if not self._may_ask(sample):
+            return []
+        return [sample.block_name(index, size) for index in range((len(sample.tokens) - 1) // size)]
+
+    def content(self, sample: Sample, index: int) -> BlockContent:
+        """What the sample's full block holds."""
+        size = self._cache.block_size
+        parent = sample.block_name(index - 1, size) if index else b""
+        tokens = tuple(sample.tokens[index * size : (index + 1) * size])
+        return BlockContent(parent, tokens, sample.request.request.adapter)
 
     def find(self, sample: Sample) -> tuple[int, BlockTables]:
         """Tokens of the longest cached prefix in full blocks, and these; at least one token stays to be computed."""
@@ -103,9 +118,7 @@ class PrefixCache:
             return
         for index in range(seat.num_stored, num_full):
             name = sample.block_name(index, size)
-            parent = sample.block_name(index - 1, size) if index else b""
-            tokens = tuple(sample.tokens[index * size : (index + 1) * size])
-            self._cache.store(seat.tables, index, name, parent, tokens, sample.request.request.adapter)
+            self._cache.store(seat.tables, index, name, self.content(sample, index))
             self._forget(name, seat)
         seat.num_stored = num_full
 

@@ -26,11 +26,14 @@ class Register:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def open(self, request: Request, max_length: int, root: bytes) -> RequestInProgress:
-        """Write the request in. Raises RequestRejected if its id is taken."""
+    def judge(self, request: Request) -> None:
+        """Raises RequestRejected if its id is taken."""
         if request.id in self._entries:
             raise RequestRejected(RejectReason.DUPLICATE, f"a request with the id {request.id!r} is in progress")
-        entry = RequestInProgress(request, next(self._arrivals), self._sample_numbers, max_length, root)
+
+    def open(self, request: Request, max_length: int, root: bytes, tenant: str) -> RequestInProgress:
+        """Write a request that judge() has let pass in, and for whom its tokens are counted."""
+        entry = RequestInProgress(request, next(self._arrivals), self._sample_numbers, max_length, root, tenant)
         self._entries[request.id] = entry
         self.num_unfinished += 1
         if request.deadline_s is not None:

@@ -33,6 +33,13 @@ class Request:
     arrived_s: float | None = None
     """Monotonic time since which it waits; None: nobody measures that."""
 
+    @property
+    def least_output(self) -> int:
+        """Tokens that each of its samples draws for certain."""
+        if not self.sampling.stop_token_ids and self.sampling.max_tokens is not None:
+            return self.sampling.max_tokens
+        return max(1, self.sampling.min_tokens)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptReport:
@@ -67,6 +74,8 @@ class RequestUpdate:
 class RejectReason(Enum):
     NEVER_FITS = "never_fits"
     QUEUE_FULL = "queue_full"
+    TOO_LATE = "too_late"
+    """It could not be answered before its deadline."""
     INVALID = "invalid"
     DUPLICATE = "duplicate"
     DRAINING = "draining"
@@ -75,6 +84,8 @@ class RejectReason(Enum):
 class RequestRejected(Exception):
     """A request that is refused on arrival; the message says what was wanted, what was found, and what to do."""
 
-    def __init__(self, reason: RejectReason, message: str) -> None:
+    def __init__(self, reason: RejectReason, message: str, retry_after_s: float = 0.0) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after_s = retry_after_s
+        """When asking again is worth it; 0: nobody knows."""

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from pagelet_api.blocks import block_name
 
+from pagelet_engine.core.host_tier import Saved
 from pagelet_engine.core.kv_cache import BlockTables
 from pagelet_engine.core.request import FinishReason, PromptReport, Request
 from pagelet_engine.core.step import Segment, TokenLogprobs
 
-Rank = tuple[int, int, int]
-"""Lower goes first: (-priority, arrival, sample index)."""
+Rank = tuple[int, int, int, int]
+"""Lower goes first: (-priority, what the tenant had been served, arrival, sample index)."""
 
 
 class RequestInProgress:
@@ -27,13 +28,16 @@ class RequestInProgress:
         "request",
         "root",
         "samples",
+        "tenant",
         "unfinished",
     )
 
     def __init__(
-        self, request: Request, arrival: int, sample_numbers: Iterator[int], max_length: int, root: bytes
+        self, request: Request, arrival: int, sample_numbers: Iterator[int], max_length: int, root: bytes, tenant: str
     ) -> None:
         self.request = request
+        self.tenant = tenant
+        """Whom its tokens are counted for."""
         self.arrival = arrival
         self.root = root
         """The name before the first block's."""
@@ -79,9 +83,11 @@ class Sample:
         "length_limit",
         "number",
         "preempted",
+        "preemptions",
         "prompt_length",
         "rank",
         "request",
+        "saved",
         "seat",
         "stop_token",
         "tokens",
@@ -92,7 +98,8 @@ class Sample:
         self.number = number
         """Unique in the engine's life."""
         self.index = index
-        self.rank: Rank = (-request.request.priority, request.arrival, index)
+        self.rank: Rank = (-request.request.priority, 0, request.arrival, index)
+        """Settled when it gets its first seat."""
         self.tokens: list[int] = list(request.request.prompt)
         """Prompt and output."""
         self.prompt_length = len(self.tokens)
@@ -101,11 +108,23 @@ class Sample:
         self.seat: Seat | None = None
         self.preempted = False
         """Whether it has lost a seat and not found another yet."""
+        self.preemptions = 0
+        """How often it has given way to others."""
+        self.saved: Saved | None = None
+        """What a preempted sample has in host memory."""
         self.finish_reason: FinishReason | None = None
         self.stop_token: int | None = None
         self._names: list[bytes] = []
         self._stops = request.request.sampling.stop_token_ids
         self._stops_after = self.prompt_length + request.request.sampling.min_tokens
+
+    @property
+    def tenant(self) -> str:
+        return self.request.tenant
+
+    @property
+    def priority(self) -> int:
+        return self.request.request.priority
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -149,7 +168,9 @@ class Seat:
         "computed",
         "last_step",
         "length",
+        "loads_in",
         "num_stored",
+        "num_told",
         "prompt_step",
         "sample",
         "scheduled",
@@ -170,10 +191,14 @@ class Seat:
         """Tokens of the sample once all submitted steps have ended and drawn one where they draw."""
         self.num_stored = num_stored
         """Leading blocks that were offered to the prefix cache."""
+        self.num_told = 0
+        """Blocks of each table that the worker knows; none: it does not know the seat."""
         self.seated_length = len(sample.tokens)
         """Tokens after these were drawn in this seat: the worker knows the last one."""
         self.prompt_step = 0 if num_cached >= sample.prompt_length else None
         """The step that computes the prompt's last token; 0: found in the cache; None: not submitted yet."""
+        self.loads_in = 0
+        """The step whose copies fill the tables, so that they can be read from the next one on; 0: none does."""
         self.last_step = 0
         """The last submitted step that names this seat's slot and blocks."""
 
@@ -181,6 +206,12 @@ class Seat:
     def is_fully_scheduled(self) -> bool:
         """Whether nothing is left to submit: it ends with the steps in flight."""
         return self.length >= self.sample.length_limit
+
+    def load_in(self, step: int) -> None:
+        """Copies of this step fill the tables."""
+        self.loads_in = self.last_step = step
+        if self.prompt_step == 0:
+            self.prompt_step = step
 
     def has_prompt_before(self, step: int) -> bool:
         """Whether the prompt will have been computed when `step` starts."""

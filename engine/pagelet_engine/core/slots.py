@@ -14,6 +14,11 @@ class Slots:
         """How many are free."""
         return len(self._free)
 
+    @property
+    def will_have_one(self) -> bool:
+        """Whether one is free, or is once the steps in flight have ended."""
+        return bool(self._free or self._in_flight)
+
     def take(self) -> int:
         return self._free.pop()
 

@@ -24,7 +24,12 @@ class Tier(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlockCopy:
-    """Copy one whole block of a KV group. All copies of a step run before its first read or write of the cache."""
+    """Copy one whole block of a KV group.
+
+    Within the device, a step's copies run in order before its first read or write of the cache. Between tiers they run
+    beside the step, in any order, and have ended when it has; nothing else in the step names their blocks, but for
+    reading what is copied out.
+    """
 
     group: int
     source_tier: Tier
@@ -81,6 +86,11 @@ class Step:
     @property
     def num_tokens(self) -> int:
         return sum(segment.num_tokens for segment in self.segments)
+
+    @property
+    def num_moved(self) -> int:
+        """Blocks copied from one tier to the other."""
+        return sum(copy.source_tier is not copy.destination_tier for copy in self.copies)
 
 
 @dataclass(frozen=True, slots=True)

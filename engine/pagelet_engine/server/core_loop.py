@@ -14,7 +14,7 @@ from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.conversion import add_news
 from pagelet_engine.server.refusal import CODES, refusal
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_S = 4.0
 """An idle core says this often that it lives; the front allows many of them before it worries."""
 
 
@@ -102,4 +102,5 @@ class CoreLoop:
         try:
             self._engine.add(self._new_request(submit.request, submit.arrived_s))
         except RequestRejected as rejected:
-            report.updates.append(refusal(submit.request.request_id, CODES[rejected.reason], str(rejected)))
+            code = CODES[rejected.reason]
+            report.updates.append(refusal(submit.request.request_id, code, str(rejected), rejected.retry_after_s))

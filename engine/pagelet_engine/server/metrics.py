@@ -39,6 +39,9 @@ class EngineCollector(Collector):
             (names.METRIC_BLOCKS_TOTAL, "KV blocks of the pool.", load.blocks_total),
             (names.METRIC_BLOCKS_IN_USE, "KV blocks that a request or a step in flight holds.", load.blocks_in_use),
             (names.METRIC_BLOCKS_CACHED, "Free KV blocks whose content can still be found.", load.blocks_cached),
+            (names.METRIC_HOST_BLOCKS_TOTAL, "KV blocks in host memory.", load.host_blocks_total),
+            (names.METRIC_HOST_BLOCKS_IN_USE, "Of these, held for preempted requests.", load.host_blocks_in_use),
+            (names.METRIC_HOST_BLOCKS_CACHED, "Of these, free and still to be found.", load.host_blocks_cached),
         ):
             gauge = GaugeMetricFamily(name, text, labels=["model_name"])
             gauge.add_metric(self._labels, value)
@@ -52,6 +55,8 @@ class EngineCollector(Collector):
             (names.METRIC_PREFIX_QUERIES, "Prompt tokens looked up in the prefix cache.", load.prefix_queries),
             (names.METRIC_PREFIX_HITS, "Prompt tokens found in the prefix cache.", load.prefix_hits),
             (names.METRIC_PREEMPTIONS, "Requests set back to make room.", load.preemptions),
+            (names.METRIC_BLOCKS_SAVED, "KV blocks copied to host memory.", load.blocks_saved),
+            (names.METRIC_BLOCKS_LOADED, "KV blocks copied back.", load.blocks_loaded),
             (names.METRIC_BROKEN, "Requests for which the model computed NaN or infinity.", measures.broken_requests),
         ):
             counter = CounterMetricFamily(name, text, labels=["model_name"])

@@ -13,6 +13,7 @@ from typing import Protocol
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.config import EngineConfig
 
+from pagelet_engine.core.costs import Costs, WorkerCosts
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
@@ -34,6 +35,10 @@ class LoadedWorker(Protocol):
     def worker(self) -> Worker: ...
     @property
     def num_blocks(self) -> int: ...
+    @property
+    def num_host_blocks(self) -> int: ...
+    @property
+    def costs(self) -> WorkerCosts: ...
     @property
     def groups(self) -> Sequence[object]: ...
     @property
@@ -90,6 +95,8 @@ def _new_scheduler(loaded: LoadedWorker, config: EngineConfig) -> Scheduler:
         max_num_seqs=config.max_num_seqs,
         max_queued=config.max_queued_requests,
         num_kv_groups=len(loaded.groups),
+        num_host_blocks=loaded.num_host_blocks,
+        costs=Costs(loaded.costs),
         prefix_caching=config.prefix_caching,
         kv_events=config.prefix_caching,
         model_digest=loaded.model.digest,

@@ -57,6 +57,11 @@ def _fill_load(load: LoadSnapshot, message: pb.Load) -> None:
     message.prefix_queries = load.prefix_queries
     message.prefix_hits = load.prefix_hits
     message.preemptions = load.preemptions
+    message.host_blocks_total = load.host_blocks_total
+    message.host_blocks_in_use = load.host_blocks_in_use
+    message.host_blocks_cached = load.host_blocks_cached
+    message.blocks_saved = load.blocks_saved
+    message.blocks_loaded = load.blocks_loaded
 
 
 def _messages(events: Iterable[KvEvent]) -> Iterable[pb.KvEvent]:

@@ -35,6 +35,7 @@ class LoadedModel:
     pool: KvPool
     num_blocks: int
     """Of each group."""
+    num_host_blocks: int
     facts: ModelFacts
     execution: Callable[[Slots], Execution]
     """How steps are computed whose samples sit in these slots."""
@@ -65,14 +66,16 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
     dtype = sizes.resolve_dtype(config.dtype.value, shape)
     groups = sizes.kv_groups(shape)
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
+    num_host_blocks = sizes.num_blocks(config.host_cache_bytes, groups, config.block_size, dtype)
     weight_bytes = sizes.weight_bytes(shape, dtype, config.quantization)
     backend = choose_backend(device, _DTYPES[dtype], config.quantization, shape, config.block_size)
     if budget := _budget(device, config):
-        check_fits(budget, weight_bytes, config.kv_cache_bytes)
+        host_bytes = config.host_cache_bytes if device.type == "cpu" else 0
+        check_fits(budget, weight_bytes, config.kv_cache_bytes + host_bytes)
 
     model = build_model(shape, raw, backend)
     load_weights(Checkpoint(model_dir), model.load(), model.ignored)
-    pool = _pool(config, groups, num_blocks, _DTYPES[dtype], device)
+    pool = _pool(config, groups, num_blocks, num_host_blocks, _DTYPES[dtype], device)
     generation = model_dir / "generation_config.json"
     facts = ModelFacts(
         digest=digest.result(),
@@ -87,7 +90,9 @@ def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedM
         bos_token_id=begin_token(raw, shape.vocab_size),
         device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
     )
-    return LoadedModel(pool, num_blocks, facts, lambda slots: _execution(model, backend, pool, slots, config))
+    return LoadedModel(
+        pool, num_blocks, num_host_blocks, facts, lambda slots: _execution(model, backend, pool, slots, config)
+    )
 
 
 def _execution(
@@ -116,13 +121,19 @@ def _budget(device: torch.device, config: EngineConfig) -> Budget | None:
 
 
 def _pool(
-    config: EngineConfig, groups: tuple[KvGroup, ...], num_blocks: int, dtype: torch.dtype, device: torch.device
+    config: EngineConfig,
+    groups: tuple[KvGroup, ...],
+    num_blocks: int,
+    num_host_blocks: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> KvPool:
     try:
-        return KvPool(groups, num_blocks, config.block_size, dtype, device)
+        return KvPool(groups, num_blocks, config.block_size, dtype, device, num_host_blocks)
     except RuntimeError as error:  # torch's out of memory, on every device
+        host = f" and hostCacheMemory: {config.host_cache_bytes} bytes" if num_host_blocks else ""
         raise ModelError(
-            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes, which this machine does not give; ask for less"
+            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes{host}, which this machine does not give; ask for less"
         ) from error
 
 

@@ -10,6 +10,7 @@ from pagelet_api.config import EngineConfig
 from pagelet_api.sizes import KvGroup
 from torch import Tensor
 
+from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
 from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.execution import Execution
@@ -29,6 +30,8 @@ class LoadedWorker:
     worker: Worker
     num_blocks: int
     """Blocks of each KV group."""
+    num_host_blocks: int
+    costs: WorkerCosts
     groups: tuple[KvGroup, ...]
     model: ModelFacts
 
@@ -39,7 +42,9 @@ def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
     facts, pool = loaded.facts, loaded.pool
     max_blocks = -(-facts.max_model_len // config.block_size)
     slots = Slots(config.max_num_seqs, facts.vocab_size, max_blocks, len(pool.groups), pool.device)
-    return LoadedWorker(LocalWorker(loaded.execution(slots), pool, slots), loaded.num_blocks, pool.groups, facts)
+    worker = LocalWorker(loaded.execution(slots), pool, slots)
+    costs = WorkerCosts(pool.measure_copy_s() if loaded.num_host_blocks else 0.0, overlaps=False)
+    return LoadedWorker(worker, loaded.num_blocks, loaded.num_host_blocks, costs, pool.groups, facts)
 
 
 class LocalWorker:

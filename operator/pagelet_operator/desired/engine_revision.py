@@ -56,6 +56,7 @@ def engine_config(service: InferenceService, facts: Facts) -> EngineConfig:
         gpu_memory_utilization_percent=engine.gpu_memory_utilization_percent,
         block_size=engine.block_size,
         kv_cache_bytes=engine.kv_cache_memory.num_bytes,
+        host_cache_bytes=engine.host_cache_bytes,
         prefix_caching=engine.prefix_caching,
         max_num_seqs=engine.max_num_seqs,
         max_num_batched_tokens=engine.max_num_batched_tokens,

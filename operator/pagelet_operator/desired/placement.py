@@ -33,12 +33,16 @@ def shm_volume(spec: InferenceServiceSpec) -> KubernetesObject | None:
 
 
 def engine_resources(spec: InferenceServiceSpec) -> KubernetesObject:
-    """The engine container's resources: as given, and memory for /dev/shm, which counts as the container's own."""
-    if spec.engine.tensor_parallel_size == 1:
-        return resource_amounts(spec.resources)
+    """The engine container's resources: as given, and memory for the host cache and /dev/shm, which counts as the
+    container's own."""
     given = resource_amounts(spec.resources)
+    more = spec.engine.host_cache_bytes
+    if spec.engine.tensor_parallel_size > 1:
+        more += _shm_bytes(spec)
+    if not more:
+        return given
     return {
-        kind: {name: _add(text, _shm_bytes(spec)) if name == "memory" else text for name, text in amounts.items()}
+        kind: {name: _add(text, more) if name == "memory" else text for name, text in amounts.items()}
         for kind, amounts in given.items()
     }
 

@@ -16,6 +16,7 @@ VOCABULARY = 40
 EMPTY = 0  # the history of no tokens
 
 Page = tuple[int, int]  # (group, block)
+Place = tuple[Tier, int, int]
 
 
 def history_of(tokens: Sequence[int], history: int = EMPTY) -> int:
@@ -68,6 +69,7 @@ class FakeWorker:
         num_slots: int,
         num_groups: int = 1,
         num_drawn: Callable[[int, int], int] = always_one,
+        num_host_blocks: int = 0,
     ) -> None:
         self.block_size = block_size
         self.submitted: list[Step] = []
@@ -77,11 +79,14 @@ class FakeWorker:
         self._pages: dict[Page, list[int | None]] = {
             (group, block): [None] * block_size for group in range(num_groups) for block in range(num_blocks)
         }
+        self._host_pages: dict[Page, list[int | None]] = {
+            (group, block): [None] * block_size for group in range(num_groups) for block in range(num_host_blocks)
+        }
         self._in_flight: deque[Execution] = deque()
 
     def submit(self, step: Step) -> "Execution":
         assert step.number == len(self.submitted) + 1, f"step {step.number} was submitted after {len(self.submitted)}"
-        assert step.segments, "a step without segments computes nothing"
+        assert step.segments or step.copies, "a step without segments and copies does nothing"
         self.submitted.append(step)
         for start in step.starts:
             for earlier in self._in_flight:
@@ -95,19 +100,30 @@ class FakeWorker:
     def execute(self, execution: "Execution") -> Mapping[int, Sampled]:
         oldest = self._in_flight.popleft()
         assert oldest is execution, "results are asked for in the order of submission"
-        for copy in execution.step.copies:
+        copies = execution.step.copies
+        for copy in copies:
+            if copy.source_tier is copy.destination_tier:
+                self._copy(copy)
+        # Those between the tiers may come as early as anything else in the step, and as late.
+        late = execution.step.number % 2
+        moves = [copy for copy in copies if copy.source_tier is not copy.destination_tier]
+        for copy in () if late else moves:
             self._copy(copy)
-        return {segment.sample: self._compute(segment, execution) for segment in execution.step.segments}
+        results = {segment.sample: self._compute(segment, execution) for segment in execution.step.segments}
+        for copy in reversed(moves) if late else ():
+            self._copy(copy)
+        return results
 
     def _check_writes(self, new: "Execution") -> None:
         """Nobody writes a block that somebody else names, in this step or in one that still runs."""
         for slot, written in new.written.items():
             for other, pages in new.named.items():
                 assert other == slot or not written & pages, f"slot {slot} writes {written & pages} of slot {other}"
+        self._check_moves(new)
         for earlier in self._in_flight:
             for copy in new.step.copies:
-                target = (copy.group, copy.destination)
-                assert target not in earlier.all_named, f"{target} is copied over while step {earlier.step.number} runs"
+                target = (copy.destination_tier, copy.group, copy.destination)
+                assert target not in earlier.places, f"{target} is copied over while step {earlier.step.number} runs"
             for slot, written in new.written.items():
                 fresh = written & new.appended[slot] & earlier.all_named
                 assert not fresh, f"slot {slot} was given {fresh} to write while step {earlier.step.number} names it"
@@ -115,9 +131,33 @@ class FakeWorker:
                     if earlier.stays[other] is not new.stays[slot]:
                         assert not written & pages, f"slot {slot} writes {written & pages}, named by a step in flight"
 
+    def _check_moves(self, new: "Execution") -> None:
+        """Copies between tiers run beside the step: nobody else in it touches what they fill, or writes what they
+        read."""
+        segments_write = {(Tier.DEVICE, *page) for written in new.written.values() for page in written}
+        segments_name = {(Tier.DEVICE, *page) for named in new.named.values() for page in named}
+        filled: set[Place] = set()
+        read: set[Place] = set()
+        for copy in new.step.copies:
+            source = (copy.source_tier, copy.group, copy.source)
+            target = (copy.destination_tier, copy.group, copy.destination)
+            assert target not in filled, f"{target} is filled twice"
+            filled.add(target)
+            read.add(source)
+            if copy.source_tier is not copy.destination_tier:
+                assert source not in segments_write, f"{source} is written while it is copied out"
+                assert target not in segments_name, f"{target} is named while it is copied in"
+        moved = {
+            (copy.destination_tier, copy.group, copy.destination)
+            for copy in new.step.copies
+            if copy.source_tier is not copy.destination_tier
+        }
+        assert not moved & read, f"{moved & read} are filled and read in one step"
+
     def _copy(self, copy: BlockCopy) -> None:
-        assert copy.source_tier == copy.destination_tier == Tier.DEVICE
-        self._pages[copy.group, copy.destination] = list(self._pages[copy.group, copy.source])
+        pages = {Tier.DEVICE: self._pages, Tier.HOST: self._host_pages}
+        source = pages[copy.source_tier][copy.group, copy.source]
+        pages[copy.destination_tier][copy.group, copy.destination] = list(source)
 
     def _compute(self, segment: Segment, execution: "Execution") -> Sampled:
         stay, tables = execution.stays[segment.slot], execution.tables[segment.slot]
@@ -205,7 +245,16 @@ class Execution:
         self._worker = worker
         for segment in step.segments:
             self._note(segment, worker.slots[segment.slot])
-        self.all_named: set[Page] = {(copy.group, copy.source) for copy in step.copies}.union(*self.named.values())
+        self.places: set[Place] = {(Tier.DEVICE, *page) for named in self.named.values() for page in named}
+        """Everything that the step names."""
+        for copy in step.copies:
+            self.places.add((copy.source_tier, copy.group, copy.source))
+            if copy.source_tier is not copy.destination_tier:
+                self.places.add((copy.destination_tier, copy.group, copy.destination))
+        self.all_named = {(copy.group, copy.source) for copy in step.copies if copy.source_tier is Tier.DEVICE}.union(
+            *self.named.values()
+        )
+        """Device pages that the step reads or writes; not those that it fills for a later one."""
 
     def result(self) -> Mapping[int, Sampled]:
         return self._worker.execute(self)

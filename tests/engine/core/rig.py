@@ -5,6 +5,7 @@ Whatever a test does, the ledger is checked after every step, and every answer i
 
 from collections.abc import Callable
 
+from pagelet_engine.core.costs import Costs, WorkerCosts
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import FinishReason, PromptReport, Request, RequestUpdate
 from pagelet_engine.core.sampling import SamplingParams
@@ -14,6 +15,17 @@ from pagelet_engine.core.step import Segment, Step
 from .fake_worker import FakeWorker, always_one, answer_alone
 
 ENOUGH_STEPS = 5_000
+
+
+class SteadyCosts(Costs):
+    """A token costs 1, whatever the clock says."""
+
+    def __init__(self, worker: WorkerCosts) -> None:
+        super().__init__(worker)
+        self.token_s = 1.0
+
+    def note(self, num_tokens: int, num_copies: int, seconds: float) -> None:
+        pass
 
 
 class Rig:
@@ -30,8 +42,13 @@ class Rig:
         max_batched_tokens: int = 100,
         num_kv_groups: int = 1,
         num_drawn=always_one,
+        num_host_blocks: int = 0,
+        copy_s: float = 0.0,
+        overlaps: bool = True,
         **scheduler,
     ) -> None:
+        """`copy_s`: what copying a block costs, where computing a token costs 1."""
+        costs = SteadyCosts(WorkerCosts(copy_s, overlaps))
         self.scheduler = Scheduler(
             num_blocks=num_blocks,
             block_size=block_size,
@@ -39,9 +56,11 @@ class Rig:
             max_batched_tokens=max_batched_tokens,
             max_num_seqs=max_num_seqs,
             num_kv_groups=num_kv_groups,
+            num_host_blocks=num_host_blocks,
+            costs=costs,
             **{"max_queued": 100, **scheduler},
         )
-        self.worker = FakeWorker(num_blocks, block_size, max_num_seqs, num_kv_groups, num_drawn)
+        self.worker = FakeWorker(num_blocks, block_size, max_num_seqs, num_kv_groups, num_drawn, num_host_blocks)
         self.now_s = 0.0
         self.engine = EngineCore(self.scheduler, self.worker, depth, clock_s=lambda: self.now_s)
         self.requests: dict[str, Request] = {}
@@ -51,7 +70,7 @@ class Rig:
         self.finished: set[str] = set()
 
     def add(self, id: str, prompt: int | tuple[int, ...], *, priority: int = 0, deadline_s: float | None = None,
-            cache_salt: str = "", adapter: str = "", **sampling) -> None:  # fmt: skip
+            cache_salt: str = "", adapter: str = "", tenant: str = "", **sampling) -> None:  # fmt: skip
         """Queue a request; a prompt given as a number is that many tokens nobody else has."""
         if isinstance(prompt, int):
             prompt = tuple(1000 * (len(self.requests) + 1) + position for position in range(prompt))
@@ -63,6 +82,7 @@ class Rig:
             deadline_s=deadline_s,
             cache_salt=cache_salt,
             adapter=adapter,
+            tenant=tenant,
         )
         self.engine.add(request)
         self.requests[id] = request

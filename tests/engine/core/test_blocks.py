@@ -6,7 +6,7 @@ def cached(pool: BlockPool, *names: bytes) -> list[int]:
     """Blocks with this content, free again, released in this order."""
     blocks = [pool.take() for _ in names]
     for block, name in zip(blocks, names, strict=True):
-        pool.store(block, name, b"", (), "")
+        pool.store(block, name, None)
         pool.release(block, last_step=0)
     return blocks
 
@@ -76,7 +76,7 @@ def test_the_latest_step_of_all_holders_counts():
 def test_content_in_flight_can_be_shared():
     pool = BlockPool(1)
     block = pool.take()
-    pool.store(block, b"a", b"", (), "")
+    pool.store(block, b"a", None)
     pool.release(block, last_step=1)
     pool.share(block)
     pool.end_step(1)
@@ -87,8 +87,8 @@ def test_content_in_flight_can_be_shared():
 def test_the_first_of_two_blocks_with_one_content_keeps_the_name():
     pool = BlockPool(2)
     first, second = pool.take(), pool.take()
-    pool.store(first, b"a", b"", (), "")
-    pool.store(second, b"a", b"", (), "")
+    pool.store(first, b"a", None)
+    pool.store(second, b"a", None)
     assert pool.find(b"a") == first
     pool.release(second, last_step=0)
     pool.release(first, last_step=0)

@@ -1,5 +1,5 @@
 from pagelet_engine.core.kv_cache import BlockTables, KvCache
-from pagelet_engine.core.step import BlockCopy, TableUpdate, Tier
+from pagelet_engine.core.step import BlockCopy, Tier
 
 
 def cache(num_blocks: int = 10, num_groups: int = 1) -> KvCache:
@@ -18,7 +18,6 @@ def test_every_group_has_a_table_with_room_for_all_tokens():
     kv = cache(num_groups=2)
     tables = opened(kv, num_tokens=9)
     assert [len(table) for table in tables] == [3, 3]
-    assert kv.updates(tables, start=2) == (TableUpdate(0, 2, tables[0][2]), TableUpdate(1, 2, tables[1][2]))
 
 
 def test_full_blocks_are_shared_and_the_one_written_next_is_copied():
@@ -56,7 +55,7 @@ def test_there_is_no_room_when_the_prefix_itself_takes_the_last_free_blocks():
     kv = cache(num_blocks=3)
     tables = opened(kv, num_tokens=8)
     for index, name in enumerate((b"a", b"b")):
-        kv.store(tables, index, name, b"", (), "")
+        kv.store(tables, index, name, None)
     kv.close(tables, last_step=0)
     found = kv.find([b"a", b"b", b"c"])
     assert found == tables
@@ -69,7 +68,7 @@ def test_the_tail_of_a_prefix_is_evicted_first():
     kv = cache(num_blocks=3)
     tables = opened(kv, num_tokens=12)
     for index, name in enumerate((b"a", b"b", b"c")):
-        kv.store(tables, index, name, b"", (), "")
+        kv.store(tables, index, name, None)
     kv.close(tables, last_step=0)
     opened(kv, num_tokens=4)
     assert kv.find([b"a", b"b", b"c"]) == [tables[0][:2]]

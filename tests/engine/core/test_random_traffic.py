@@ -34,6 +34,10 @@ class RandomTraffic(RuleBasedStateMachine):
                 "num_kv_groups": st.integers(1, 2),
                 "prefix_caching": st.booleans(),
                 "num_drawn": st.sampled_from((always_one, drafts)),
+                "num_host_blocks": st.sampled_from((0, 0, 3)) | st.integers(1, 60),
+                "copy_s": st.sampled_from((0.0, 0.5, 5.0)),
+                "overlaps": st.booleans(),
+                "fair_share": st.booleans(),
             }
         )
     )
@@ -47,8 +51,9 @@ class RandomTraffic(RuleBasedStateMachine):
         shared=st.integers(0, 40),
         rest=st.lists(st.integers(0, VOCABULARY - 1), max_size=6),
         priority=st.sampled_from((0, 0, 0, 1, -1)),
-        patience_s=st.none() | st.integers(0, 20),
-        salt=st.sampled_from(("", "", "tenant")),
+        patience_s=st.none() | st.integers(0, 60),
+        tenant=st.sampled_from(("", "", "bank", "shop")),
+        salt=st.sampled_from(("", "", "secret")),
         sampling=st.fixed_dictionaries(
             {
                 "n": st.sampled_from((1, 1, 2, 3, 4)),
@@ -62,10 +67,16 @@ class RandomTraffic(RuleBasedStateMachine):
             }
         ),
     )
-    def requests_arrive(self, copies, beginning, shared, rest, priority, patience_s, salt, sampling):
+    def requests_arrive(self, copies, beginning, shared, rest, priority, patience_s, tenant, salt, sampling):
         for copy in range(copies):
             prompt = (*beginning[:shared], *rest, *range(copy))
-            deadline_s = None if patience_s is None else self.rig.now_s + patience_s
+            asked = {
+                "priority": priority,
+                "deadline_s": None if patience_s is None else self.rig.now_s + patience_s,
+                "cache_salt": salt,
+                "tenant": tenant,
+                **sampling,
+            }
             wanted = len(prompt) + (sampling["max_tokens"] or 1)
             num_waiting = self.rig.engine.load().waiting
             refusal = None
@@ -75,13 +86,23 @@ class RandomTraffic(RuleBasedStateMachine):
                 refusal = RejectReason.NEVER_FITS
             elif num_waiting >= MAX_QUEUED:  # preempted ones count
                 refusal = RejectReason.QUEUE_FULL
+            elif patience_s is not None and patience_s < len(prompt):  # a token of it costs a second here
+                refusal = RejectReason.TOO_LATE
             id = f"request {len(self.rig.requests)}"
             if not refusal:
-                self.rig.add(id, prompt, priority=priority, deadline_s=deadline_s, cache_salt=salt, **sampling)
+                self.arrive(id, prompt, asked)
                 continue
             with pytest.raises(RequestRejected) as rejected:
-                self.rig.add(id, prompt, priority=priority, deadline_s=deadline_s, cache_salt=salt, **sampling)
+                self.rig.add(id, prompt, **asked)
             assert rejected.value.reason is refusal
+
+    def arrive(self, id, prompt, asked):
+        """Somebody who is in a hurry may also find too many before them."""
+        try:
+            self.rig.add(id, prompt, **asked)
+        except RequestRejected as rejected:
+            if rejected.reason is not RejectReason.TOO_LATE or asked["deadline_s"] is None:
+                raise
 
     @rule(count=st.integers(1, 12))
     def steps(self, count):
@@ -113,14 +134,14 @@ class RandomTraffic(RuleBasedStateMachine):
     def router_knows_the_cache(self):
         for event in self.rig.engine.take_kv_events():
             match event:
-                case BlockStored(block_hashes=(name,), group=group):
-                    assert (group, name) not in self.router, "a block is stored twice"
-                    self.router[group, name] = event
-                case BlockRemoved(block_hashes=(name,), group=group):
-                    del self.router[group, name]
+                case BlockStored(block_hashes=(name,), medium=medium, group=group):
+                    assert (medium, group, name) not in self.router, "a block is stored twice"
+                    self.router[medium, group, name] = event
+                case BlockRemoved(block_hashes=(name,), medium=medium, group=group):
+                    del self.router[medium, group, name]
         cleared, *stored = self.rig.engine.kv_snapshot()
         assert cleared == AllBlocksCleared()
-        assert {(event.group, event.block_hashes[0]): event for event in stored} == self.router
+        assert {(event.medium, event.group, event.block_hashes[0]): event for event in stored} == self.router
 
     def teardown(self):
         if hasattr(self, "rig"):  # hypothesis may stop before it has started

@@ -8,7 +8,9 @@ STOP = 7
 
 def sample(**sampling: int) -> Sample:
     request = Request("id", (1, 2, 3), SamplingParams(stop_token_ids=frozenset({STOP}), **sampling))
-    return RequestInProgress(request, arrival=0, sample_numbers=iter([0]), max_length=10, root=b"").samples[0]
+    return RequestInProgress(request, arrival=0, sample_numbers=iter([0]), max_length=10, root=b"", tenant="").samples[
+        0
+    ]
 
 
 def test_says_all_that_is_drawn_until_it_ends():

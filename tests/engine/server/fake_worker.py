@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pagelet_api.config import EngineConfig
+from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Sampled, Segment, Step, TokenLogprobs, Worker
 from pagelet_engine.server.start import WorkerKind
 
@@ -21,6 +22,7 @@ NUM_BLOCKS = 20_000
 TOP = 20
 EOS = VOCABULARY - 1
 SLOW_STEP_S = 0.005
+NO_COSTS = WorkerCosts(copy_s=0.0, overlaps=False)
 
 
 class FakeModelError(Exception):
@@ -46,6 +48,8 @@ class FakeFacts:
 class FakeLoadedWorker:
     worker: Worker
     num_blocks: int = NUM_BLOCKS
+    num_host_blocks: int = 0
+    costs: WorkerCosts = NO_COSTS
     groups: tuple[object, ...] = (None,)
     model: FakeFacts = FakeFacts()
 

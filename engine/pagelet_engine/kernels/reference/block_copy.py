@@ -1,14 +1,11 @@
-"""Whole pages from one block to another: copy on write."""
-
-from collections.abc import Iterable
+"""A whole page from one block to another: copy on write, and to and from host memory."""
 
 from torch import Tensor
 
 
-def block_copy(pages: Tensor, pairs: Iterable[tuple[int, int]]) -> None:
-    """Copy page `source` over page `destination` for each (source, destination), in order.
+def block_copy(source: Tensor, destination: Tensor) -> None:
+    """Copy one block's page, with all layers of its KV group, over another's; in stream order, and waiting for nobody.
 
-    pages (num_blocks, …): one row is one block's page, with all layers of its KV group.
+    source, destination (layers, block_size, 2, kv_heads, head_dim): contiguous, each on the device or pinned.
     """
-    for source, destination in pairs:
-        pages[destination].copy_(pages[source])
+    destination.copy_(source, non_blocking=True)

@@ -1,0 +1,71 @@
+"""What it costs to compute a token, and to copy a block, on this machine; and which of the two is cheaper. Pure.
+
+Starts from what the worker measured before the first step, and follows what the steps then take.
+"""
+
+from dataclasses import dataclass
+
+WEIGHT = 1 / 16
+"""Of the latest step, in each average: some dozens of steps are remembered."""
+MANY_TOKENS = 16
+"""A step with so many more tokens than twice the usual tells by its time what a token costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerCosts:
+    """What a worker says of itself."""
+
+    copy_s: float
+    """Seconds that one block of all KV groups takes between device and host, one way."""
+    overlaps: bool
+    """Whether copies run beside computations, rather than between them."""
+
+
+class Costs:
+    """Seconds, as far as is known. Until a step has told it, a token costs nothing, so that nothing is copied."""
+
+    def __init__(self, worker: WorkerCosts) -> None:
+        self._copy_s = worker.copy_s
+        self._overlaps = worker.overlaps
+        self.step_s = 0.0
+        """Of a usual step, copies aside; 0 before the first."""
+        self.token_s = 0.0
+        """What one more token of a prompt adds to a step."""
+        self._usual_tokens = 0.0
+        self._told = 0  # steps that have told what a token costs
+
+    def note(self, num_tokens: int, num_copies: int, seconds: float) -> None:
+        """A step of so many tokens, with so many blocks copied between tiers, has taken this long."""
+        computing_s = seconds if self._overlaps else max(0.0, seconds - num_copies * self._copy_s)
+        more_tokens = num_tokens - self._usual_tokens
+        if more_tokens >= self._usual_tokens + MANY_TOKENS:
+            self._told += 1
+            token_s = max(0.0, computing_s - self.step_s) / more_tokens
+            self.token_s += max(WEIGHT, 1 / self._told) * (token_s - self.token_s)
+        elif num_tokens:
+            weight = WEIGHT if self.step_s else 1.0
+            self.step_s += weight * (computing_s - self.step_s)
+            self._usual_tokens += weight * more_tokens
+
+    def swap_s(self, out: int, back: int, queued: int) -> float:
+        """What copying `out` blocks to the host now, and `back` of them later, adds to the steps; `queued` copies are
+        planned for this one already."""
+        if not self._overlaps:
+            return (out + back) * self._copy_s
+        # Beside a step, only what exceeds it is felt.
+        return self._excess_s(queued + out) - self._excess_s(queued) + self._excess_s(back)
+
+    def recompute_s(self, num_tokens: int) -> float:
+        return num_tokens * self.token_s
+
+    def prefers_copies(self, block_size: int) -> bool:
+        """Whether a block is fetched from the host in less time than it is computed."""
+        return self._copy_s < block_size * self.token_s
+
+    def copies_beside_a_step(self) -> int:
+        """How many blocks may be copied in a step's time without being felt much."""
+        spare_s = self.step_s if self._overlaps else self.step_s / 20
+        return int(spare_s / self._copy_s) if self._copy_s else 1 << 30
+
+    def _excess_s(self, copies: int) -> float:
+        return max(0.0, copies * self._copy_s - self.step_s)
