@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pagelet_api.config import EngineConfig
+from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Sampled, Segment, Step, Worker
 from pagelet_engine.server import core_process, main
 from pagelet_engine.server.start import WorkerKind
@@ -55,10 +56,15 @@ class _Facts:
     bos_token_id: int | None = 1
 
 
+_NO_COSTS = WorkerCosts(copy_s=0.0, overlaps=False)
+
+
 @dataclass(frozen=True)
 class _Loaded:
     worker: Worker
     num_blocks: int = _NUM_BLOCKS
+    num_host_blocks: int = 0
+    costs: WorkerCosts = _NO_COSTS
     groups: tuple[object, ...] = (None,)
     model: _Facts = _Facts()
 

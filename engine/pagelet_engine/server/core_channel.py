@@ -26,6 +26,7 @@ class CoreChannel:
         self._unsent = bytearray()
         self._max_unsent_bytes = max_unsent_bytes
         self._poll = select.poll()
+        self._received = memoryview(bytearray(_RECEIVE_BYTES))
 
     def check_open(self) -> None:
         """Raise PipeClosed if the front has gone already."""
@@ -44,14 +45,14 @@ class CoreChannel:
             self._poll.poll(wait_s * 1000)
         self._flush()
         try:
-            piece = self._pipe.recv(_RECEIVE_BYTES)
+            count = self._pipe.recv_into(self._received)
         except BlockingIOError:
             return []
         except ConnectionError as error:
             raise PipeClosed("the front has closed the pipe") from error
-        if not piece:
+        if not count:
             raise PipeClosed("the front has closed the pipe")
-        return self._decoder.feed(piece)
+        return self._decoder.feed(bytes(self._received[:count]))
 
     def send(self, payload: bytes) -> None:
         """Hand a frame over, or keep what the front has not room for until it has.

@@ -92,7 +92,8 @@ class LocalWorker:
         return LaunchedStep(step, drawn, logprobs, prompts)
 
     def _draw(self, draws: Sequence[Draw]) -> Drawn:
-        return sample(self._execution.logits(), draws, self._slots, self._execution.sampling)
+        execution = self._execution
+        return sample(execution.logits(), execution.likeliest(), draws, self._slots, execution.sampling)
 
     def _prompt_logprobs(self, segment: Segment, first_row: int) -> AskedLogprobs | None:
         """Of a segment whose tokens are the step's from `first_row` on: each speaks about the prompt's token behind

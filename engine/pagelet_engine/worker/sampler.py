@@ -17,29 +17,21 @@ from pagelet_engine.worker.sampling_ops import SamplingOps
 from pagelet_engine.worker.slots import Slots
 
 
-def sample(logits: Tensor, draws: Sequence[Draw], slots: Slots, ops: SamplingOps) -> Drawn:
-    """logits (rows, vocab) fp32, left as they are; a row a draw. Rows pay only for the stages that they want."""
-    involved = [row for row, draw in enumerate(draws) if draw.is_random(slots) or draw.is_edited(slots)]
-    if not involved:
-        return greedy(logits)
-    plain = sorted(set(range(len(draws))).difference(involved))
-    edited = _rows(logits, involved)
-    edit(edited, [draws[row] for row in involved], slots)
-    decided = [place for place, row in enumerate(involved) if not draws[row].is_random(slots)]
-    random = [place for place, row in enumerate(involved) if draws[row].is_random(slots)]
-
-    parts = []  # (rows of the batch, what was drawn for them)
-    if plain:
-        parts.append((plain, greedy(_rows(logits, plain))))
-    if decided:
-        parts.append(([involved[place] for place in decided], greedy(_rows(edited, decided))))
+def sample(logits: Tensor, likeliest: Drawn, draws: Sequence[Draw], slots: Slots, ops: SamplingOps) -> Drawn:
+    """logits (rows, vocab) fp32, left as they are; likeliest: their largest; a row a draw. Rows pay only for the stages
+    that they want, and only edits are made on a copy."""
+    edited = [row for row, draw in enumerate(draws) if draw.is_edited(slots)]
+    random = [row for row, draw in enumerate(draws) if draw.is_random(slots) and not draw.is_edited(slots)]
     if random:
-        rows = [involved[place] for place in random]
-        parts.append((rows, ops.draw(_rows(edited, random), [draws[row] for row in rows], slots)))
-    order = torch.tensor([row for rows, _ in parts for row in rows], device=logits.device).argsort()
-    return Drawn(
-        torch.cat([drawn.tokens for _, drawn in parts])[order], torch.cat([drawn.sound for _, drawn in parts])[order]
-    )
+        _put(ops.draw(logits, random, [draws[row] for row in random], slots), random, likeliest)
+    if edited:
+        changed = logits.index_select(0, torch.tensor(edited, device=logits.device))
+        edit(changed, [draws[row] for row in edited], slots)
+        drawn = greedy(changed)
+        if again := [place for place, row in enumerate(edited) if draws[row].is_random(slots)]:
+            _put(ops.draw(changed, again, [draws[edited[place]] for place in again], slots), again, drawn)
+        _put(drawn, edited, likeliest)
+    return likeliest
 
 
 def greedy(logits: Tensor) -> Drawn:
@@ -48,6 +40,7 @@ def greedy(logits: Tensor) -> Drawn:
     return Drawn(tokens, largest.isfinite())
 
 
-def _rows(logits: Tensor, rows: Sequence[int]) -> Tensor:
-    """A copy of these rows."""
-    return logits.index_select(0, torch.tensor(rows, device=logits.device))
+def _put(drawn: Drawn, rows: Sequence[int], into: Drawn) -> None:
+    """What was drawn for these rows takes its place among all."""
+    place = torch.tensor(rows, device=into.tokens.device)
+    into.tokens[place], into.sound[place] = drawn.tokens, drawn.sound

@@ -17,9 +17,9 @@ from pagelet_engine.worker.slots import Slots
 
 
 class SamplingOps(Protocol):
-    def draw(self, logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
-        """A random token for each row of logits (rows, vocab), which may be overwritten: temperature, filters, and the
-        number that seed, sample and position give."""
+    def draw(self, logits: Tensor, rows: Sequence[int], draws: Sequence[Draw], slots: Slots) -> Drawn:
+        """A random token for each of these rows of logits (…, vocab), which stay as they are: temperature, filters, and
+        the number that seed, sample and position give."""
         ...
 
     def logprobs(self, logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
@@ -30,8 +30,8 @@ class SamplingOps(Protocol):
 class TorchSampling:
     """In torch, on any device."""
 
-    def draw(self, logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
-        return draw_random(logits, draws, slots)
+    def draw(self, logits: Tensor, rows: Sequence[int], draws: Sequence[Draw], slots: Slots) -> Drawn:
+        return draw_random(logits.index_select(0, torch.tensor(rows, device=logits.device)), draws, slots)
 
     def logprobs(self, logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
         return raw_logprobs(logits, tokens, most)
@@ -43,12 +43,12 @@ class NativeSampling:
     def __init__(self, native: NativeBackend) -> None:
         self._native = native
 
-    def draw(self, logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
+    def draw(self, logits: Tensor, rows: Sequence[int], draws: Sequence[Draw], slots: Slots) -> Drawn:
         columns, slot = slots.sampling, torch.tensor([draw.slot for draw in draws])
         position = torch.tensor([draw.position for draw in draws])
         numbers = uniform(columns.seed[slot], columns.sample_index[slot], position).tolist()
-        rows = zip(numbers, *(each[slot].tolist() for each in columns.of_weights), strict=True)
-        tokens, sound = native_sampling.draw(self._native, logits, [DrawSettings(*row) for row in rows])
+        settings = map(DrawSettings, numbers, *(each[slot].tolist() for each in columns.of_weights))
+        tokens, sound = native_sampling.draw(self._native, logits, rows, list(settings))
         return Drawn(torch.tensor(tokens), torch.tensor(sound))
 
     def logprobs(self, logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
-from pagelet_engine.worker.draw import Draw
+from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.philox import uniform
-from pagelet_engine.worker.sampler import sample
+from pagelet_engine.worker.sampler import greedy, sample
 from pagelet_engine.worker.sampling_ops import SamplingOps
 from pagelet_engine.worker.slots import Slots
 
@@ -55,8 +55,15 @@ def draw_of(start: SlotStart) -> Draw:
     return Draw(start.slot, len(start.prompt) + len(start.output))
 
 
+def sampled(logits: torch.Tensor, draws: Sequence[Draw], slots: Slots, ops: SamplingOps) -> Drawn:
+    before = logits.clone()
+    found = sample(logits, greedy(logits), draws, slots, ops)
+    assert torch.equal(logits, before) or not before.isfinite().all(), "the model's logits are left as they are"
+    return found
+
+
 def drawn(logits: torch.Tensor, starts: Sequence[SlotStart], slots: Slots, ops: SamplingOps) -> list[int]:
-    return sample(logits, [draw_of(start) for start in starts], slots, ops).tokens.tolist()
+    return sampled(logits, [draw_of(start) for start in starts], slots, ops).tokens.tolist()
 
 
 TOKENS = st.integers(0, VOCAB - 1)
@@ -132,7 +139,7 @@ def test_counts_grow_with_every_drawn_token_and_start_anew_with_the_slot(ops, se
     logits = torch.tensor([[2.5, 2.0, 0.0, 0.0, 0.0]])
     found = []
     for position in range(1, 6):
-        tokens = sample(logits, [Draw(0, position)], slots, ops).tokens
+        tokens = sampled(logits, [Draw(0, position)], slots, ops).tokens
         slots.note_drawn([0], tokens)
         found += tokens.tolist()
     assert found == [0, 1, 0, 1, 0]
@@ -157,7 +164,7 @@ def test_frequencies_are_the_probabilities(ops, sampling, seated: Seated):
     n = 20_000
     start = SlotStart(0, 0, sampling, (0,))
     row = torch.linspace(-2, 1.5, VOCAB)[torch.randperm(VOCAB, generator=torch.Generator().manual_seed(0))]
-    tokens = sample(row.expand(n, -1), [Draw(0, position) for position in range(n)], seated(VOCAB, start), ops).tokens
+    tokens = sampled(row.expand(n, -1), [Draw(0, position) for position in range(n)], seated(VOCAB, start), ops).tokens
 
     probabilities = (row.double() / sampling.temperature).softmax(-1)
     order = probabilities.argsort(descending=True)
@@ -201,9 +208,9 @@ def test_a_batch_too_wide_to_be_drawn_at_once_gets_the_same_tokens(ops, seated: 
 def test_a_row_that_is_not_finite_is_told_and_harms_no_other(ops, temperature, poison, seated: Seated):
     starts = [SlotStart(slot, 0, SamplingParams(temperature=temperature), (0,)) for slot in range(3)]
     logits = torch.randn(3, VOCAB, generator=torch.Generator().manual_seed(0))
-    healthy = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
+    healthy = sampled(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
     logits[1, 5] = poison
-    found = sample(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
+    found = sampled(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
     assert found.sound.tolist() == [True, False, True]
     assert found.tokens[[0, 2]].tolist() == healthy.tokens[[0, 2]].tolist()
 

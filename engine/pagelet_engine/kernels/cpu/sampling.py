@@ -23,17 +23,19 @@ class DrawSettings:
     min_p: float
 
 
-def draw(native: NativeBackend, logits: Tensor, settings: Sequence[DrawSettings]) -> tuple[list[int], list[bool]]:
-    """logits (rows, vocab) fp32 → a token a row, and whether it means anything (no NaN, no infinity)."""
-    vocab_size = logits.shape[1]
-    rows = (DrawRow * len(settings))(
+def draw(
+    native: NativeBackend, logits: Tensor, rows: Sequence[int], settings: Sequence[DrawSettings]
+) -> tuple[list[int], list[bool]]:
+    """logits (…, vocab) fp32, of which these rows → a token each, and whether it means anything (no NaN, no
+    infinity)."""
+    drawn = (DrawRow * len(settings))(
         *(
             DrawRow(_row(logits, row), own.uniform, own.temperature, own.top_p, own.min_p, own.top_k)
-            for row, own in enumerate(settings)
+            for row, own in zip(rows, settings, strict=True)
         )
     )
-    native.draw(rows, vocab_size)
-    return [row.token for row in rows], [bool(row.is_sound) for row in rows]
+    native.draw(drawn, logits.shape[1])
+    return [row.token for row in drawn], [bool(row.is_sound) for row in drawn]
 
 
 @dataclass(frozen=True, slots=True)
