@@ -56,6 +56,8 @@ class Integral:
     allocated: float = 0.0
     total: float = 0.0
     running: float = 0.0
+    drawn: int = 0
+    """Tokens of output: a sum, no integral."""
 
 
 class Journal:
@@ -109,6 +111,7 @@ class Journal:
             loaded.allocated += kv.allocated * step_s
             loaded.total += kv.total * step_s
             loaded.running += load.running * step_s
+            loaded.drawn += sum(segment.samples_token for segment in step.segments)
 
     def _count_copies(self, step: Step) -> None:
         self.blocks_to_host += sum(copy.destination_tier is Tier.HOST for copy in step.copies)
@@ -155,7 +158,13 @@ class Journal:
 
     @property
     def output_tokens_per_s(self) -> float:
-        return sum(life.output_tokens for life in self.finished) / self.busy_s
+        """While somebody waits."""
+        return self.loaded.drawn / self.loaded.seconds
+
+    @property
+    def requests_per_s(self) -> float:
+        """The same, in requests of the mean length."""
+        return self.output_tokens_per_s / fmean(life.output_tokens for life in self.finished)
 
 
 def jain(shares: list[float]) -> float:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 COST = CostModel(A100_40GB, OPT_13B)
 NUM_BLOCKS = COST.blocks_in(12 * GIB)
 MAX_NUM_SEQS = 256
-BOUNDS = (0.25, 0.5, 1.0)
+BOUNDS = (0.1, 0.25, 0.5, 1.0)
 """Seconds a token; 1.0 is where the axis of the paper's fig. 12 ends."""
 MAIN_BOUND = 0.5
 _LOW_RATES = (0.3, 0.6, 0.85)
@@ -96,9 +96,8 @@ def _find(system: str, dataset: Dataset) -> Found:
         return journal.mean_latency
 
     saturated = simulate(_fresh(system), Replay(backlog(lengths, dataset.backlog)), COST)
-    capacity = len(saturated.finished) / saturated.busy_s
     curve = Curve(latency)
-    rates = {bound: curve.highest_rate(bound, capacity) for bound in BOUNDS}
+    rates = {bound: curve.highest_rate(bound, saturated.requests_per_s) for bound in BOUNDS}
     for share in _LOW_RATES:
         curve.at(share * rates[MAIN_BOUND])
     return Found(system, saturated, rates, curve.points)
@@ -121,7 +120,7 @@ def saturation_rows(found: list[Found]) -> Iterator[tuple[str, ...]]:
             f"{published.share_of_pool:.1%}" if published else "",
             f"{journal.sessions:.1f}",
             f"{published.sessions:.1f}" if published else "",
-            f"{len(journal.finished) / journal.busy_s:.2f}",
+            f"{journal.requests_per_s:.2f}",
             f"{journal.recomputed_tokens / journal.useful_tokens:.1%}",
         )
 
@@ -155,7 +154,7 @@ def _one_as_json(one: Found) -> dict[str, Any]:
         "kv_utilisation": journal.utilisation,
         "live_share_of_pool": journal.share_of_pool,
         "sessions": journal.sessions,
-        "requests_per_s": len(journal.finished) / journal.busy_s,
+        "requests_per_s": journal.requests_per_s,
         "output_tokens_per_s": journal.output_tokens_per_s,
         "recomputed_tokens": journal.recomputed_tokens,
         "useful_tokens": journal.useful_tokens,

@@ -1,7 +1,7 @@
 """What both baselines remember of a request, and how they tell what has changed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pagelet_engine.core.load import LoadSnapshot
 from pagelet_engine.core.request import FinishReason, PromptReport, Request, RequestUpdate, SampleUpdate
@@ -15,19 +15,20 @@ class Answer:
     number: int
     computed: int = 0
     """Tokens with keys and values."""
-    drawn: int = 0
+    tokens: list[int] = field(default_factory=list)
+    """What was drawn."""
 
     @property
     def length(self) -> int:
-        return len(self.request.prompt) + self.drawn
+        return len(self.request.prompt) + len(self.tokens)
 
     @property
     def is_finished(self) -> bool:
-        return self.drawn == self.request.sampling.max_tokens
+        return len(self.tokens) == self.request.sampling.max_tokens
 
     def update(self, tokens: Sequence[int]) -> RequestUpdate:
         """These tokens are the last that were drawn."""
-        is_first = self.drawn == len(tokens)
+        is_first = len(self.tokens) == len(tokens)
         reason = FinishReason.LENGTH if self.is_finished else None
         told = SampleUpdate(0, tuple(tokens), finish_reason=reason, number=self.number if is_first else None)
         report = PromptReport(len(self.request.prompt), 0) if is_first else None

@@ -81,7 +81,7 @@ class Orca:
         for number, result in results.items():
             answer, area = self._running[number]
             answer.computed = answer.length
-            answer.drawn += 1
+            answer.tokens += result.tokens
             self._news.updates.append(answer.update(result.tokens))
             if answer.is_finished:
                 self._areas.release(area)

@@ -46,16 +46,18 @@ class StaticBatches:
             return None
         self._steps += 1
         num_tokens = 1 if self._computed else self._padded_prompt
-        segments = [Segment(answer.number, 0, self._computed, num_tokens, ()) for answer in self._batch]
+        segments = [
+            Segment(answer.number, 0, self._computed, num_tokens, (), samples_token=not answer.is_finished)
+            for answer in self._batch
+        ]
         return Step(self._steps, (), (), tuple(segments))
 
     def update(self, results: Mapping[int, Sampled]) -> None:
         self._computed += 1 if self._computed else self._padded_prompt
         for answer in self._batch:
-            answer.drawn += not answer.is_finished
+            answer.tokens += results[answer.number].tokens
         if all(answer.is_finished for answer in self._batch):
-            (token,) = results[self._batch[0].number].tokens
-            self._news.updates.extend(answer.update((token,) * answer.drawn) for answer in self._batch)
+            self._news.updates.extend(answer.update(answer.tokens) for answer in self._batch)
             self._batch = []
 
     def take_news(self) -> News:

@@ -62,7 +62,7 @@ def test_a_static_batch_ends_with_its_longest_output_and_pads_the_rest() -> None
     steps = []
     while (step := batches.schedule()) and len(steps) < 9:
         steps.append([(segment.start, segment.num_tokens) for segment in step.segments])
-        batches.update({segment.sample: Sampled((0,)) for segment in step.segments})
+        batches.update({s.sample: Sampled((0,) if s.samples_token else ()) for s in step.segments})
     assert steps == [[(0, 6)] * 2, [(6, 1)] * 2, [(7, 1)] * 2, [(0, 1)]]
     updates = batches.take_news().updates
     assert [len(update.samples[0].tokens) for update in updates] == [1, 3, 1]
