@@ -100,6 +100,10 @@ PEERS ?=
 bench-cpu: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure on a CPU beside servers in PEERS and the machine's limit
 	$(BIN)/python benchmarks/cpu $(addprefix --peer ,$(PEERS)) --stop-idle --agreement
 
+.PHONY: bench-simulator
+bench-simulator: .venv/installed-dev  ## the scheduler beside the PagedAttention paper's baselines, at the costs of a GPU
+	$(BIN)/python benchmarks/simulator --plots docs/performance
+
 .PHONY: clean
 clean:  ## remove what make made, the environment included
 	rm -rf .venv .tools build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

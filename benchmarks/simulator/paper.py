@@ -31,22 +31,32 @@ _LOW_RATES = (0.3, 0.6, 0.85)
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the paper says of a system on ShareGPT."""
+    """What the paper says of one system (of vLLM, where it stands beside Pagelet) on one dataset."""
 
-    share_of_pool: float
+    sessions: float | None = None
+    """Fig. 13: batched requests, at 2 requests a second of ShareGPT and 30 of Alpaca."""
+    share_of_pool: float | None = None
     """Fig. 2: token states."""
-    sessions: float
-    """Fig. 13a: batched requests at two a second."""
+    ratio: str = ""
+    """Section 6.2: how many times its rate vLLM sustains at similar latencies, over all models."""
 
 
 PUBLISHED = {
-    PAGELET: Published(0.963, 30.42),  # vLLM
-    ORACLE: Published(0.382, 13.62),
-    POW2: Published(0.268, 9.81),
-    MAX: Published(0.204, 7.00),
+    SHAREGPT.name: {
+        PAGELET: Published(30.42, 0.963),
+        ORACLE: Published(13.62, 0.382, "1.7–2.7"),
+        POW2: Published(9.81, 0.268),
+        MAX: Published(7.00, 0.204, "2.7–8"),
+        STATIC: Published(ratio="up to 22"),
+    },
+    ALPACA.name: {
+        PAGELET: Published(132.44),
+        ORACLE: Published(72.75),
+        POW2: Published(43.24),
+        MAX: Published(7.00),
+        STATIC: Published(),
+    },
 }
-PUBLISHED_RATIOS = {ORACLE: (1.7, 2.7), MAX: (2.7, 8.0), STATIC: (1.0, 22.0)}
-"""Of the rates that vLLM and this one sustain at similar latencies, ShareGPT, over all models of the paper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Found:
     """One system on one dataset."""
 
     system: str
+    published: Published
     saturated: Journal
     rates: dict[float, float]
     """By bound: the highest rate that keeps it."""
@@ -100,7 +111,7 @@ def _find(system: str, dataset: Dataset) -> Found:
     rates = {bound: curve.highest_rate(bound, saturated.requests_per_s) for bound in BOUNDS}
     for share in _LOW_RATES:
         curve.at(share * rates[MAIN_BOUND])
-    return Found(system, saturated, rates, curve.points)
+    return Found(system, PUBLISHED[lengths.name][system], saturated, rates, curve.points)
 
 
 def _fresh(system: str) -> System:
@@ -112,21 +123,21 @@ def _fresh(system: str) -> System:
 
 def saturation_rows(found: list[Found]) -> Iterator[tuple[str, ...]]:
     for one in found:
-        journal, published = one.saturated, PUBLISHED.get(one.system)
+        journal, published = one.saturated, one.published
         yield (
             one.system,
             f"{journal.utilisation:.1%}",
             f"{journal.share_of_pool:.1%}",
-            f"{published.share_of_pool:.1%}" if published else "",
+            f"{published.share_of_pool:.1%}" if published.share_of_pool else "",
             f"{journal.sessions:.1f}",
-            f"{published.sessions:.1f}" if published else "",
+            f"{published.sessions:.1f}" if published.sessions else "",
             f"{journal.requests_per_s:.2f}",
             f"{journal.recomputed_tokens / journal.useful_tokens:.1%}",
         )
 
 
 SATURATION_COLUMNS = (
-    *("saturated", "live ÷ allocated", "live ÷ pool", "(paper)", "running", "(paper, 2 req/s)"),
+    *("saturated", "live ÷ allocated", "live ÷ pool", "(paper)", "running", "(paper)"),
     *("req/s", "preempted ÷ useful"),
 )
 
@@ -135,9 +146,8 @@ def rate_rows(found: list[Found]) -> Iterator[tuple[str, ...]]:
     first = found[0]
     for one in found:
         ratios = (first.rates[bound] / one.rates[bound] for bound in BOUNDS)
-        low, high = PUBLISHED_RATIOS.get(one.system, (0, 0))
         pairs = ((f"{one.rates[bound]:.2f}", f"{ratio:.2f}") for bound, ratio in zip(BOUNDS, ratios, strict=True))
-        yield one.system, *(cell for pair in pairs for cell in pair), f"{low:g}–{high:g}" if high else ""
+        yield one.system, *(cell for pair in pairs for cell in pair), one.published.ratio
 
 
 RATE_COLUMNS = ("req/s", *(cell for bound in BOUNDS for cell in (f"≤ {bound:g} s/token", "ratio")), "(paper)")

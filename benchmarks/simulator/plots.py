@@ -19,10 +19,16 @@ def draw_paper(folder: Path, results: paper.Results) -> None:
 
 
 def draw_sessions(folder: Path, results: sessions.Results) -> None:
-    for name, found in results.items():
-        bars = {"requests that run at once": {one.system: one.saturated.sessions for one in found}}
-        top = 1.1 * max(one.saturated.sessions for one in found)
-        _write(folder, f"sessions-{name}", bar_chart(name, "", bars, top))
+    running = {
+        f"{found[0].setting.cost.model.name}, {found[0].setting.lengths.name}": {
+            one.system: one.saturated.sessions for one in found
+        }
+        for found in results.values()
+    }
+    top = 1.1 * max(number for bars in running.values() for number in bars.values())
+    gpus = dict.fromkeys(f"{setting.cost.model.name} on {setting.cost.gpu.name}" for setting in sessions.SETTINGS)
+    title = f"Requests that run at once: {', '.join(gpus)}"
+    _write(folder, "sessions", bar_chart(title, "", running, top))
 
 
 def _write(folder: Path, name: str, chart: str) -> None:

@@ -13,7 +13,7 @@ from simulator.baselines.orca import reserve_max
 from simulator.hardware import A100_40GB, GIB, H100_80GB, LLAMA_3_8B, MISTRAL_7B, CostModel
 from simulator.measures import Journal
 from simulator.simulation import Replay, System, simulate
-from simulator.systems import BLOCK_SIZE, MAX, orca, pagelet
+from simulator.systems import BLOCK_SIZE, orca, pagelet
 from simulator.traces import LONG_CHATS, SHAREGPT, Lengths, backlog
 from tqdm import tqdm
 
@@ -42,6 +42,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    setting: Setting
     system: str
     saturated: Journal
 
@@ -62,7 +63,7 @@ def run(quick: bool) -> Results:
     results: Results = {}
     for setting, system in tqdm(runs, unit="system", leave=False):
         arrivals = backlog(setting.lengths, 1500 if quick else 3000)
-        found = Found(system.name, simulate(system, Replay(arrivals), setting.cost))
+        found = Found(setting, system.name, simulate(system, Replay(arrivals), setting.cost))
         results.setdefault(setting.name, []).append(found)
     return results
 
@@ -70,10 +71,10 @@ def run(quick: bool) -> Results:
 def _systems(setting: Setting) -> Iterator[System]:
     yield pagelet(setting.num_blocks, setting.lengths.max_length, MAX_NUM_SEQS)
     for length in setting.reservations:
-        yield orca(f"{MAX}, {length:,} tokens", reserve_max(length), setting.num_blocks, MAX_NUM_SEQS)
+        yield orca(f"{length // 1024}k reserved", reserve_max(length), setting.num_blocks, MAX_NUM_SEQS)
 
 
-COLUMNS = ("saturated", "running", "live ÷ allocated", "output tok/s", "Pagelet's, times")
+COLUMNS = ("saturated", "running", "live ÷ allocated", "output tok/s", "ratio")
 
 
 def rows(found: list[Found]) -> Iterator[tuple[str, ...]]:

@@ -95,6 +95,8 @@ def simulate(
         step = scheduler.schedule()
         if not step:
             next_s = arrivals.next_s()
+            if next_s is None and journal.unfinished:
+                raise Stuck(f"{system.name}: {len(journal.unfinished)} requests wait at {now_s:.1f} s; no step comes")
             if next_s is None:
                 break
             now_s = max(now_s, next_s)
@@ -108,8 +110,4 @@ def simulate(
         journal.tell(news, now_s)
         if observe:
             observe(news, now_s)
-    else:
-        return journal
-    if journal.unfinished:
-        raise Stuck(f"{system.name}: {len(journal.unfinished)} requests wait at {now_s:.1f} s, and no step comes")
     return journal

@@ -75,7 +75,7 @@ def _legend(names: Sequence[str]) -> list[str]:
     for number, name in enumerate(names):
         marks.append(f'<rect x="{x:.1f}" y="28" width="12" height="12" fill="{_COLOURS[number]}"/>')
         marks.append(_text(x + 17, 39, name, "start"))
-        x += 34 + 7.2 * len(name)
+        x += 28 + 6.9 * len(name)
     return marks
 
 

@@ -23,7 +23,8 @@ class NotBuilt(Exception):
 class PagedKv:
     """Measures a paged cache by what the worker is told: blocks in use, less the empty slots at the tables' ends.
 
-    Blocks that several share are full, and the scheduler counts them once: so does this.
+    Blocks that several share are full, and the scheduler counts them once: so does this. The table of who computes
+    nothing in a step counts as full; with one step in flight, everybody who runs computes.
     """
 
     def __init__(self, block_size: int) -> None:
