@@ -19,7 +19,7 @@ QUESTION = "How much does paging gain, at the costs of a GPU?"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", nargs="*", help=f"of {', '.join(PARTS)}; none: {' '.join(_USUAL)}")
-    parser.add_argument("--quick", action="store_true", help="shorter traces: a minute, and coarser figures")
+    parser.add_argument("--quick", action="store_true", help="shorter traces, one bound, no Alpaca: a minute or two")
     parser.add_argument("--plots", type=Path, metavar="FOLDER", help="draw SVG files there")
     options = parser.parse_args()
     wanted = options.part or _USUAL
@@ -38,7 +38,7 @@ def _paper(quick: bool, folder: Path | None) -> dict[str, Any]:
         print(f"\nOPT-13B on an A100 40 GB, {paper.NUM_BLOCKS} blocks of 16 tokens, lengths of {name}\n")
         print_table(paper.SATURATION_COLUMNS, list(paper.saturation_rows(found)))
         print()
-        print_table(paper.RATE_COLUMNS, list(paper.rate_rows(found)))
+        print_table(paper.rate_columns(found), list(paper.rate_rows(found)))
     if folder:
         plots.draw_paper(folder, results)
     return paper.as_json(results)
