@@ -40,6 +40,8 @@ class System:
     name: str
     scheduler: Scheduler
     kv_use: Callable[[Step, LoadSnapshot], KvUse]
+    note_duration: Callable[[Step, float], None] = lambda step, seconds: None
+    """Told what each step has taken."""
 
 
 class Arrivals(Protocol):
@@ -105,6 +107,7 @@ def simulate(
         load = scheduler.load()
         journal.step(step, step_s, load, system.kv_use(step, load))
         now_s += step_s
+        system.note_duration(step, step_s)
         scheduler.update({s.sample: _DREW if s.samples_token else _DREW_NOTHING for s in step.segments})
         news = scheduler.take_news()
         journal.tell(news, now_s)

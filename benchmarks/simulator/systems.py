@@ -16,10 +16,6 @@ BLOCK_SIZE = 16
 MAX_BATCHED_TOKENS = 2048
 
 
-class NotBuilt(Exception):
-    """The scheduler does not have yet what is to be measured."""
-
-
 class PagedKv:
     """Measures a paged cache by what the worker is told: blocks in use, less the empty slots at the tables' ends.
 

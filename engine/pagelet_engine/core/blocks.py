@@ -43,6 +43,7 @@ class BlockPool:
         self._cached: OrderedDict[int, None] = OrderedDict()  # least recently used first
         self._in_flight: dict[int, dict[int, bool]] = {}  # step → its blocks, in order of release; True: used long ago
         self._num_in_flight = 0
+        self._lent: set[int] = set()  # blocks whose content was lent since it was last held
         self._last_ended = 0
 
     @property
@@ -79,12 +80,14 @@ class BlockPool:
             self._forget(block)
         assert self._named_until[block] <= self._last_ended, f"block {block} is reused while a step names it"
         self._references[block] = 1
+        self._lent.discard(block)
         return block
 
     def share(self, block: int) -> None:
         """One more holder, for the content as it is."""
         if not self._references[block]:
             self._leave_rest(block)
+            self._lent.discard(block)
         self._references[block] += 1
 
     def release(self, block: int, last_step: int) -> None:
@@ -106,6 +109,7 @@ class BlockPool:
     def lend(self, block: int, step: int) -> None:
         """A copy of this step reads the cached block, which stays the least recently used."""
         del self._cached[block]
+        self._lent.add(block)
         self._named_until[block] = step
         self._in_flight.setdefault(step, {})[block] = True
         self._num_in_flight += 1
@@ -136,8 +140,8 @@ class BlockPool:
         return self._references[block]
 
     def least_recent(self, count: int) -> list[int]:
-        """The cached blocks that would be reused first."""
-        return list(islice(self._cached, count))
+        """Of the cached blocks that would be reused first, those that have not been lent since they were last held."""
+        return [block for block in islice(self._cached, count) if block not in self._lent]
 
     def count_resting(self, blocks: Iterable[int]) -> int:
         """How many of these would leave the available ones by being shared."""

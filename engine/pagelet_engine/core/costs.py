@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 WEIGHT = 1 / 16
 """Of the latest step, in each average: some dozens of steps are remembered."""
-MANY_TOKENS = 16
-"""A step with so many more tokens than twice the usual tells by its time what a token costs."""
+MANY_TOKENS = 64
+"""A step with so many more tokens than samples tells by its time what a token of a prompt costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +28,24 @@ class Costs:
         self._copy_s = worker.copy_s
         self._overlaps = worker.overlaps
         self.step_s = 0.0
-        """Of a usual step, copies aside; 0 before the first."""
+        """Of a step with one token a sample, copies aside; 0 before the first."""
         self.token_s = 0.0
         """What one more token of a prompt adds to a step."""
-        self._usual_tokens = 0.0
         self._told = 0  # steps that have told what a token costs
 
-    def note(self, num_tokens: int, num_copies: int, seconds: float) -> None:
-        """A step of so many tokens, with so many blocks copied between tiers, has taken this long."""
-        computing_s = seconds if self._overlaps else max(0.0, seconds - num_copies * self._copy_s)
-        more_tokens = num_tokens - self._usual_tokens
-        if more_tokens >= self._usual_tokens + MANY_TOKENS:
+    def note(self, more_tokens: int, num_copies: int, seconds: float) -> None:
+        """A step has taken this long: with so many tokens more than one a sample, and so many blocks copied between
+        tiers."""
+        copying_s = num_copies * self._copy_s
+        if self._overlaps and copying_s > seconds / 2:
+            return  # who knows what of it was computing
+        computing_s = seconds if self._overlaps else max(0.0, seconds - copying_s)
+        if more_tokens >= MANY_TOKENS:
             self._told += 1
             token_s = max(0.0, computing_s - self.step_s) / more_tokens
             self.token_s += max(WEIGHT, 1 / self._told) * (token_s - self.token_s)
-        elif num_tokens:
-            weight = WEIGHT if self.step_s else 1.0
-            self.step_s += weight * (computing_s - self.step_s)
-            self._usual_tokens += weight * more_tokens
+        elif not more_tokens:
+            self.step_s += (WEIGHT if self.step_s else 1.0) * (computing_s - self.step_s)
 
     def swap_s(self, out: int, back: int, queued: int) -> float:
         """What copying `out` blocks to the host now, and `back` of them later, adds to the steps; `queued` copies are

@@ -23,12 +23,12 @@ class LoadSnapshot:
     prefix_hits: int
     """Of those, found."""
     preemptions: int
-    host_blocks_total: int
+    host_blocks_total: int = 0
     """Of the second tier, in host memory."""
-    host_blocks_in_use: int
+    host_blocks_in_use: int = 0
     """Held for a preempted sample, or named by a copy in flight."""
-    host_blocks_cached: int
-    blocks_saved: int
+    host_blocks_cached: int = 0
+    blocks_saved: int = 0
     """Copied from the device to the host."""
-    blocks_loaded: int
+    blocks_loaded: int = 0
     """Copied back."""

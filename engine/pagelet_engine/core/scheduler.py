@@ -165,8 +165,8 @@ class Scheduler:
 
     def note_duration(self, step: Step, seconds: float) -> None:
         """What the step that ends now has taken."""
-        if self._costs:
-            self._costs.note(step.num_tokens, step.num_moved, seconds)
+        if self._costs and step.segments:
+            self._costs.note(step.num_tokens - len(step.segments), step.num_moved, seconds)
 
     def update(self, results: Mapping[int, Sampled]) -> None:
         """The oldest step in flight has ended with these results, by sample number."""

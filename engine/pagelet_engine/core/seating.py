@@ -60,10 +60,12 @@ class Seating:
                 self._swap.let_go(sample)
         self._shares.leave(sample.tenant)
 
-    def put_back(self, seat: Seat) -> None:
-        """Take the seat away. The sample waits again, in its old place."""
+    def put_back(self, seat: Seat, *, keeps_place: bool = True) -> None:
+        """Take the seat away. The sample waits again: in its old place, or where its tenant's samples stand now."""
         self.preemptions += 1
         self._unseat(seat)
+        if not keeps_place:
+            seat.sample.rank = self.waiting.rank(seat.sample)
         seat.sample.preempted = True
         self.waiting.put_back(seat.sample)
 
@@ -163,7 +165,7 @@ class Seating:
             )
             if victim is None:
                 return
-            self._preempt(victim, draft)
+            self._preempt(victim, draft, keeps_place=False)
 
     def make_room(self, num_new: int, seat: Seat, draft: StepDraft) -> bool:
         """Preempt from the end of the line until so many blocks are free; False if the seat must wait for them, or
@@ -182,12 +184,12 @@ class Seating:
                 return False
         return True
 
-    def _preempt(self, seat: Seat, draft: StepDraft) -> None:
+    def _preempt(self, seat: Seat, draft: StepDraft, *, keeps_place: bool = True) -> None:
         """What the sample has said comes back with it, from the host or computed again."""
         seat.sample.preemptions += 1
         if self._swap:
             self._swap.save(seat, draft)
-        self.put_back(seat)
+        self.put_back(seat, keeps_place=keeps_place)
 
     def _wanted(self, sample: Sample) -> int:
         """Blocks, at most, that must be free for the sample to be seated."""

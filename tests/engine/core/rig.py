@@ -3,28 +3,28 @@
 Whatever a test does, the ledger is checked after every step, and every answer is compared with what it would be alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pagelet_engine.core.costs import Costs, WorkerCosts
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import FinishReason, PromptReport, Request, RequestUpdate
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
-from pagelet_engine.core.step import Segment, Step
+from pagelet_engine.core.step import Sampled, Segment, Step
 
-from .fake_worker import FakeWorker, always_one, answer_alone
+from .fake_worker import Execution, FakeWorker, always_one, answer_alone
 
 ENOUGH_STEPS = 5_000
 
 
 class SteadyCosts(Costs):
-    """A token costs 1, whatever the clock says."""
+    """A token costs what it costs, whatever the clock says."""
 
-    def __init__(self, worker: WorkerCosts) -> None:
+    def __init__(self, worker: WorkerCosts, token_s: float) -> None:
         super().__init__(worker)
-        self.token_s = 1.0
+        self.token_s = token_s
 
-    def note(self, num_tokens: int, num_copies: int, seconds: float) -> None:
+    def note(self, more_tokens: int, num_copies: int, seconds: float) -> None:
         pass
 
 
@@ -45,10 +45,11 @@ class Rig:
         num_host_blocks: int = 0,
         copy_s: float = 0.0,
         overlaps: bool = True,
+        token_s: float = 1.0,
         **scheduler,
     ) -> None:
-        """`copy_s`: what copying a block costs, where computing a token costs 1."""
-        costs = SteadyCosts(WorkerCosts(copy_s, overlaps))
+        """`copy_s`: what copying a block costs; `token_s`: computing a token."""
+        costs = SteadyCosts(WorkerCosts(copy_s, overlaps), token_s)
         self.scheduler = Scheduler(
             num_blocks=num_blocks,
             block_size=block_size,
@@ -62,12 +63,14 @@ class Rig:
         )
         self.worker = FakeWorker(num_blocks, block_size, max_num_seqs, num_kv_groups, num_drawn, num_host_blocks)
         self.now_s = 0.0
-        self.engine = EngineCore(self.scheduler, self.worker, depth, clock_s=lambda: self.now_s)
+        self.step_takes_s = 0.0
+        self.engine = EngineCore(self.scheduler, self, depth, clock_s=lambda: self.now_s)
         self.requests: dict[str, Request] = {}
         self.answers: dict[tuple[str, int], list[int]] = {}
         self.reasons: dict[tuple[str, int], FinishReason] = {}
         self.reports: dict[str, PromptReport] = {}
-        self.finished: set[str] = set()
+        self.finishing: list[str] = []
+        """In the order in which they finish."""
 
     def add(self, id: str, prompt: int | tuple[int, ...], *, priority: int = 0, deadline_s: float | None = None,
             cache_salt: str = "", adapter: str = "", tenant: str = "", **sampling) -> None:  # fmt: skip
@@ -86,6 +89,10 @@ class Rig:
         )
         self.engine.add(request)
         self.requests[id] = request
+
+    def submit(self, step: Step) -> "_Lasting":
+        """The engine's worker: the fake one, with a step that takes time."""
+        return _Lasting(self, self.worker.submit(step))
 
     def step(self) -> list[RequestUpdate]:
         updates = list(self.engine.step())
@@ -112,6 +119,10 @@ class Rig:
         load = self.engine.load()
         assert (load.running, load.waiting, load.blocks_in_use) == (0, 0, 0)
         assert self.finished == set(self.requests)
+
+    @property
+    def finished(self) -> set[str]:
+        return set(self.finishing)
 
     @property
     def alive(self) -> list[str]:
@@ -157,7 +168,7 @@ class Rig:
         ended = all((request.id, index) in self.reasons for index in range(request.sampling.n))
         assert update.finished == ended
         if ended:
-            self.finished.add(request.id)
+            self.finishing.append(request.id)
 
     def _check_report(self, request: Request, report: PromptReport) -> None:
         assert report.tokens == len(request.prompt)
@@ -174,3 +185,12 @@ class Rig:
             assert said == alone
             assert reason is (FinishReason.STOP if stopped else FinishReason.LENGTH)
             assert stop_token == (alone[-1] if stopped else None)
+
+
+class _Lasting:
+    def __init__(self, rig: Rig, execution: Execution) -> None:
+        self._rig, self._execution = rig, execution
+
+    def result(self) -> Mapping[int, Sampled]:
+        self._rig.now_s += self._rig.step_takes_s
+        return self._execution.result()
