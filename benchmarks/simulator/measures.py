@@ -78,7 +78,7 @@ class Journal:
         self.blocks_to_host = 0
         self.blocks_from_host = 0
         self.host_blocks_peak = 0
-        """The most that were there and had not come back."""
+        """The most that preempted requests and copies in flight held at once."""
         self.preemptions = 0
         self._computed: dict[int, int] = {}  # sample → tokens that have once been computed
 
@@ -93,6 +93,7 @@ class Journal:
         self.steps += 1
         self.busy_s += step_s
         self.preemptions = load.preemptions
+        self.host_blocks_peak = max(self.host_blocks_peak, load.host_blocks_in_use)
         if step.copies:
             self._count_copies(step)
         computed = self._computed
@@ -116,7 +117,6 @@ class Journal:
     def _count_copies(self, step: Step) -> None:
         self.blocks_to_host += sum(copy.destination_tier is Tier.HOST for copy in step.copies)
         self.blocks_from_host += sum(copy.source_tier is Tier.HOST for copy in step.copies)
-        self.host_blocks_peak = max(self.host_blocks_peak, self.blocks_to_host - self.blocks_from_host)
 
     def tell(self, news: News, now_s: float) -> None:
         for update in news.updates:

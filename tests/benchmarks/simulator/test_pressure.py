@@ -18,11 +18,12 @@ def test_copies_are_counted_by_their_direction() -> None:
     def copies(source: Tier, destination: Tier, count: int) -> tuple[BlockCopy, ...]:
         return (BlockCopy(0, source, 0, destination, 0),) * count
 
-    journal, load = Journal(), LoadSnapshot(1, 0, 0, 1, 1, 0, 0, 0, 0)
-    for made in (
-        copies(Tier.DEVICE, Tier.HOST, 3),
-        copies(Tier.HOST, Tier.DEVICE, 2),
-        copies(Tier.DEVICE, Tier.HOST, 1),
+    journal = Journal()
+    for made, held in (
+        (copies(Tier.DEVICE, Tier.HOST, 3), 3),
+        (copies(Tier.HOST, Tier.DEVICE, 2), 3),
+        (copies(Tier.DEVICE, Tier.HOST, 1), 2),
     ):
+        load = LoadSnapshot(1, 0, 0, 1, 1, 0, 0, 0, 0, host_blocks_in_use=held)
         journal.step(Step(1, (), made, ()), 1.0, load, KvUse(0, 1, 1))
     assert (journal.blocks_to_host, journal.blocks_from_host, journal.host_blocks_peak) == (4, 2, 3)
