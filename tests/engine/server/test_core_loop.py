@@ -161,3 +161,10 @@ def test_the_loop_ends_with_the_pipe() -> None:
     core.channel.receive = closed  # type: ignore[method-assign]
     with pytest.raises(PipeClosed):
         core.loop.run()
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back() -> None:
+    frame = Core(max_queued=1).turn(submit(request("a")), submit(request("b")))
+    (refused,) = (update.error for update in frame.updates if update.HasField("error"))
+    assert refused.code == Code.RESOURCE_EXHAUSTED
+    assert refused.retry_after_ms >= 1000

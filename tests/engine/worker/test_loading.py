@@ -42,6 +42,14 @@ def test_reports_the_models_facts(tiny_llama):
     assert facts.digest == read_digest(tiny.folder)
 
 
+def test_the_host_cache_holds_as_many_blocks_as_fit(tiny_llama):
+    tiny = tiny_llama()
+    loaded = load_worker(tiny.folder, config(host_cache_bytes=7 * PAGE_BYTES + 1))
+    assert loaded.num_host_blocks == 7
+    assert loaded.costs.copy_s > 0
+    assert load_worker(tiny.folder, config()).num_host_blocks == 0
+
+
 def test_takes_the_checkpoints_dtype_unless_told(tiny_llama):
     folder = tiny_llama(save_dtype=torch.bfloat16).folder
     assert load_worker(folder, config()).model.dtype == "bfloat16"

@@ -189,3 +189,19 @@ def test_logits_that_are_not_numbers_give_no_token_and_harm_nobody_else(tiny_lla
 def test_a_step_may_do_nothing_but_copy(tiny_llama, drive):
     driver = drive(tiny_llama().folder)
     assert driver.step(copies=[BlockCopy(0, Tier.DEVICE, 1, Tier.DEVICE, 2)]) == {}
+
+
+def test_a_block_survives_in_host_memory(tiny_llama, drive):
+    driver = drive(tiny_llama().folder, host_cache_bytes=1 << 20)
+    prompt = prompt_of(6)
+    alone = driver.generate(0, prompt, GREEDY, 6)
+    (first, second) = driver.tables[0][:2]
+    copies = [BlockCopy(0, Tier.DEVICE, block, Tier.HOST, place) for place, block in enumerate((first, second))]
+    driver.step(copies=copies)
+    fresh = [driver.free.pop(), driver.free.pop()]
+    driver.step(copies=[BlockCopy(0, Tier.HOST, place, Tier.DEVICE, block) for place, block in enumerate(fresh)])
+    # The same sample goes on from the copies: its prompt and first token are in them, the second token is known.
+    start = driver.start(1, (*prompt, *alone[:1]), GREEDY)
+    updates = tuple(TableUpdate(0, index, block) for index, block in enumerate(fresh))
+    segment = Segment(1, 1, 6, 1, (alone[0],), updates)
+    assert driver.step(segment, starts=[start])[1].tokens == (alone[1],)

@@ -89,6 +89,17 @@ def test_ranks_have_shared_memory_that_counts_as_the_containers_own() -> None:
     assert all(volume["name"] != "shm" for volume in parallel(1)["volumes"])
 
 
+def test_the_host_cache_counts_as_the_containers_own_memory() -> None:
+    def resources(**engine: Any) -> KubernetesObject:
+        amounts = {"limits": {"nvidia.com/gpu": 2, "memory": "8Gi"}, "requests": {"memory": "6Gi"}}
+        found: KubernetesObject = pod(engine=engine, resources=amounts)["containers"][0]["resources"]
+        return found
+
+    assert resources(hostCacheMemory="4Gi", tensorParallelSize=2)["limits"]["memory"] == "13Gi"
+    cached = resources(hostCacheMemory="4Gi")
+    assert (cached["limits"]["memory"], cached["requests"]["memory"]) == ("12Gi", "10Gi")
+
+
 def test_scheduling_fields_are_those_that_the_user_gave() -> None:
     given = {
         "nodeSelector": {"pool": "gpu"},
