@@ -51,6 +51,10 @@ pytest: .venv/installed-dev $(MODEL)/manifest.sha256  ## the tests alone
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --ignore tests/contract
 	$(BIN)/pytest tests/contract
 
+.PHONY: test-nightly
+test-nightly: .venv/installed-dev  ## a million random steps over the scheduler and its pools (half an hour)
+	$(BIN)/pytest tests/engine/core/test_random_traffic.py --hypothesis-profile=nightly --timeout=0
+
 # ---- making things -----------------------------------------------------------------------------------------------
 
 .PHONY: setup

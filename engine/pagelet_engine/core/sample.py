@@ -207,6 +207,10 @@ class Seat:
         """Whether nothing is left to submit: it ends with the steps in flight."""
         return self.length >= self.sample.length_limit
 
+    def blocks_to_come(self, block_size: int) -> int:
+        """Blocks of each group that it may still need; its last token's keys and values are never computed."""
+        return max(0, -((1 - self.sample.length_limit) // block_size) - len(self.tables[0]))
+
     def load_in(self, step: int) -> None:
         """Copies of this step fill the tables."""
         self.loads_in = self.last_step = step

@@ -99,7 +99,7 @@ def test_others_go_on_meanwhile_and_leave_a_slot_to_each_that_waits():
 
 
 def test_others_leave_blocks_to_each_that_waits():
-    rig = Rig(num_blocks=13, block_size=4)
+    rig = Rig(num_blocks=12, block_size=4)
     rig.add("first", (*SHARED, 50), max_tokens=1)
     rig.add("waits", (*SHARED, 51), max_tokens=1)
     rig.add("large", 20, max_tokens=1)
