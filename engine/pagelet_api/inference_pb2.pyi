@@ -326,7 +326,7 @@ class GetModelInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("name", "aliases", "digest", "architecture", "parameters", "weight_bytes", "max_model_len", "vocab_size", "dtype", "kv_cache_dtype", "block_size", "num_blocks", "eos_token_ids", "bos_token_id", "limits", "engine_epoch", "engine_version", "adapters", "device", "created_unix_s")
+    __slots__ = ("name", "aliases", "digest", "architecture", "parameters", "weight_bytes", "max_model_len", "vocab_size", "dtype", "kv_cache_dtype", "block_size", "num_blocks", "eos_token_ids", "bos_token_id", "limits", "engine_epoch", "engine_version", "adapters", "device", "created_unix_s", "quantization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -347,6 +347,7 @@ class ModelInfo(_message.Message):
     ADAPTERS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     CREATED_UNIX_S_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     aliases: _containers.RepeatedScalarFieldContainer[str]
     digest: str
@@ -367,7 +368,8 @@ class ModelInfo(_message.Message):
     adapters: _containers.RepeatedScalarFieldContainer[str]
     device: str
     created_unix_s: int
-    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., parameters: _Optional[int] = ..., weight_bytes: _Optional[int] = ..., max_model_len: _Optional[int] = ..., vocab_size: _Optional[int] = ..., dtype: _Optional[str] = ..., kv_cache_dtype: _Optional[str] = ..., block_size: _Optional[int] = ..., num_blocks: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., bos_token_id: _Optional[int] = ..., limits: _Optional[_Union[RequestLimits, _Mapping]] = ..., engine_epoch: _Optional[int] = ..., engine_version: _Optional[str] = ..., adapters: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., created_unix_s: _Optional[int] = ...) -> None: ...
+    quantization: str
+    def __init__(self, name: _Optional[str] = ..., aliases: _Optional[_Iterable[str]] = ..., digest: _Optional[str] = ..., architecture: _Optional[str] = ..., parameters: _Optional[int] = ..., weight_bytes: _Optional[int] = ..., max_model_len: _Optional[int] = ..., vocab_size: _Optional[int] = ..., dtype: _Optional[str] = ..., kv_cache_dtype: _Optional[str] = ..., block_size: _Optional[int] = ..., num_blocks: _Optional[int] = ..., eos_token_ids: _Optional[_Iterable[int]] = ..., bos_token_id: _Optional[int] = ..., limits: _Optional[_Union[RequestLimits, _Mapping]] = ..., engine_epoch: _Optional[int] = ..., engine_version: _Optional[str] = ..., adapters: _Optional[_Iterable[str]] = ..., device: _Optional[str] = ..., created_unix_s: _Optional[int] = ..., quantization: _Optional[str] = ...) -> None: ...
 
 class RequestLimits(_message.Message):
     __slots__ = ("max_n", "max_logprobs", "max_stop_token_ids", "max_logit_bias", "max_queued_requests")

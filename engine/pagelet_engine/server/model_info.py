@@ -54,6 +54,7 @@ def model_info(
         vocab_size=facts.vocab_size,
         dtype=facts.dtype,
         kv_cache_dtype=facts.kv_cache_dtype,
+        quantization=config.quantization.value,
         block_size=config.block_size,
         num_blocks=num_blocks,
         eos_token_ids=facts.eos_token_ids,

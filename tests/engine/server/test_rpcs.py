@@ -167,7 +167,7 @@ async def test_http_nonsense_on_the_ops_port_gets_a_4xx(shared_engine: EnginePro
 async def test_model_info_says_what_a_client_may_ask_for(stub: inference_pb2_grpc.EngineStub) -> None:
     info = await stub.GetModelInfo(pb.GetModelInfoRequest())
     assert (info.name, info.vocab_size, info.max_model_len) == ("fake", VOCABULARY, MAX_MODEL_LEN)
-    assert (info.num_blocks, info.block_size) == (NUM_BLOCKS, 16)
+    assert (info.num_blocks, info.block_size, info.quantization) == (NUM_BLOCKS, 16, "none")
     assert info.limits.max_n
     assert info.limits.max_queued_requests == 1024
     assert info.engine_epoch
