@@ -44,14 +44,7 @@ class Op(Structure):
 
 
 class EmbeddingOp(Structure):
-    _fields_ = (
-        ("op", Op),
-        ("table", c_void_p),
-        ("out", c_void_p),
-        ("hidden", c_int64),
-        ("is_packed", c_int32),
-        ("reserved", c_int32),
-    )
+    _fields_ = (("op", Op), ("table", c_void_p), ("out", c_void_p), ("hidden", c_int64))
 
 
 class RotaryOp(Structure):

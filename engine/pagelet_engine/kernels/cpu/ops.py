@@ -36,7 +36,7 @@ class CpuOps:
         """→ (tokens, hidden): the columns of a table in panels."""
         out = self._new((step.num_tokens, table.in_features), dtype)
         op = abi.EmbeddingOp(
-            self._op(OpKind.EMBEDDING, dtype), table.panels.data_ptr(), out.data_ptr(), table.in_features, 1
+            self._op(OpKind.EMBEDDING, dtype), table.panels.data_ptr(), out.data_ptr(), table.in_features
         )
         self._emit(op, (), step)
         return out

@@ -35,11 +35,9 @@ struct Op {
 // out[row] = table[token_ids[row]]
 struct EmbeddingOp {
     Op op;
-    const void *table;  // (vocab, hidden) row after row, or panels (see packing.cpp)
+    const void *table;  // (vocab, hidden) in panels (see packing.cpp)
     void *out;
     int64_t hidden;
-    int32_t is_packed;
-    int32_t reserved;
 };
 
 // out[row] = cos, then sin, of position × inverse frequency

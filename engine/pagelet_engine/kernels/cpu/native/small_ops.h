@@ -25,10 +25,6 @@ template <class T> void embedding(Run &run, const EmbeddingOp &op, int64_t index
         const int64_t token = run.step->token_ids[row];
         const T *table = static_cast<const T *>(op.table);
         T *out = static_cast<T *>(op.out) + row * hidden;
-        if (!op.is_packed) {
-            memcpy(out, table + token * hidden, size_t(hidden) * sizeof(T));
-            return;
-        }
         const T *column = table + token / PANEL * PANEL * hidden + token % PANEL * PAIR<T>;
         for (int64_t word = 0; word < hidden / PAIR<T>; word++)
             memcpy(out + word * PAIR<T>, column + word * PANEL * PAIR<T>, 4);
