@@ -109,8 +109,10 @@ def test_rope_turns_pairs_of_halves_and_writes_keys_and_values(heads, kv_heads, 
     assert kv_rows[untouched].isnan().all()
 
 
-def test_block_copy_copies_whole_pages_in_order():
+def test_block_copy_copies_a_whole_page_over_another():
     pages = torch.arange(5 * 6, dtype=torch.float32).view(5, 2, 3)
     before = pages.clone()
-    block_copy(pages, [(0, 3), (3, 1)])
-    torch.testing.assert_close(pages, before[[0, 0, 2, 0, 4]])
+    block_copy(pages[0], pages[3])
+    assert torch.equal(pages[3], before[0])
+    others = [0, 1, 2, 4]
+    assert torch.equal(pages[others], before[others])
