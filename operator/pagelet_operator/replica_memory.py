@@ -6,7 +6,7 @@ from pagelet_api.config import Device
 from pagelet_api.gpus import UnknownGpuError, gpu_memory_bytes
 from pagelet_api.memory_plan import MemoryPlan, plan_gpu, plan_pool
 from pagelet_api.sizes import ModelShape
-from pagelet_api.v1alpha1 import InferenceServiceSpec
+from pagelet_api.v1alpha1 import EngineSpec, InferenceServiceSpec
 
 from pagelet_operator.desired.engine_revision import resolve_device
 
@@ -21,21 +21,28 @@ def replica_plan(spec: InferenceServiceSpec, shape: ModelShape) -> MemoryPlan | 
 
     Raises DoesNotFitError and ModelConfigError, as pagelet_api.memory_plan does.
     """
-    engine = spec.engine
     if resolve_device(spec) is Device.CPU:
-        return plan_pool(
-            shape,
-            pool_bytes=engine.kv_cache_memory.num_bytes,
-            dtype=engine.dtype,
-            quantization=engine.quantization,
-            block_size=engine.block_size,
-            max_model_len=engine.max_model_len,
-            max_num_batched_tokens=engine.max_num_batched_tokens,
-            max_num_seqs=engine.max_num_seqs,
-        )
+        return cpu_plan(spec.engine, shape)
     memory_bytes = accelerator_bytes(spec)
-    if memory_bytes is None:
-        return None
+    return None if memory_bytes is None else accelerator_plan(spec.engine, shape, memory_bytes)
+
+
+def cpu_plan(engine: EngineSpec, shape: ModelShape) -> MemoryPlan:
+    """The plan on the cpu device. Raises DoesNotFitError and ModelConfigError."""
+    return plan_pool(
+        shape,
+        pool_bytes=engine.kv_cache_memory.num_bytes,
+        dtype=engine.dtype,
+        quantization=engine.quantization,
+        block_size=engine.block_size,
+        max_model_len=engine.max_model_len,
+        max_num_batched_tokens=engine.max_num_batched_tokens,
+        max_num_seqs=engine.max_num_seqs,
+    )
+
+
+def accelerator_plan(engine: EngineSpec, shape: ModelShape, memory_bytes: int) -> MemoryPlan:
+    """The plan for accelerators of so much memory each. Raises DoesNotFitError and ModelConfigError."""
     return plan_gpu(
         shape,
         memory_bytes=memory_bytes,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pagelet_api.config import Quantization
 from pagelet_api.gpus import UnknownGpuError, gpu_memory_bytes
-from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan, plan_gpu
+from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan
 from pagelet_api.quantities import QuantityError, parse_bytes
 from pagelet_api.sizes import ModelConfigError, ModelShape
 from pagelet_api.v1alpha1 import InferenceService
@@ -13,6 +13,7 @@ from pagelet_api.v1alpha1 import InferenceService
 from pagelet_operator.cli import CommandError
 from pagelet_operator.cli.numbers import count, size
 from pagelet_operator.cli.source import model_path, plan_on_cpu, read_service, read_shape, runs_on_cpu
+from pagelet_operator.replica_memory import accelerator_plan
 
 _LENGTHS = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 
@@ -58,17 +59,7 @@ def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory:
             device, memory_bytes = accelerator.product, gpu_memory_bytes(accelerator.product)
         else:
             raise CommandError("which GPU? Give --gpu or --memory, or spec.accelerator in the file")
-        result = plan_gpu(
-            shape,
-            memory_bytes=memory_bytes,
-            utilization_percent=engine.gpu_memory_utilization_percent,
-            tensor_parallel_size=engine.tensor_parallel_size,
-            dtype=engine.dtype,
-            block_size=engine.block_size,
-            max_model_len=engine.max_model_len,
-            max_num_batched_tokens=engine.max_num_batched_tokens,
-            max_num_seqs=engine.max_num_seqs,
-        )
+        result = accelerator_plan(engine, shape, memory_bytes)
     except (QuantityError, UnknownGpuError, DoesNotFitError, ModelConfigError) as error:
         raise CommandError(str(error)) from error
     times = f"{engine.tensor_parallel_size} × " if engine.tensor_parallel_size > 1 else ""

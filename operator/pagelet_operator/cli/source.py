@@ -7,13 +7,14 @@ from pathlib import Path
 
 from pagelet_api import model_folder
 from pagelet_api.config import Device
-from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan, plan_pool
+from pagelet_api.memory_plan import DoesNotFitError, MemoryPlan
 from pagelet_api.sizes import ModelConfigError, ModelShape
 from pagelet_api.v1alpha1 import InferenceService
 
 from pagelet_operator.cli import CommandError
 from pagelet_operator.desired.engine_revision import resolve_device
 from pagelet_operator.manifest import ManifestFileError, read_manifest
+from pagelet_operator.replica_memory import cpu_plan
 
 
 def read_service(file: Path, name: str) -> InferenceService:
@@ -64,18 +65,8 @@ def check_model_folder(service: InferenceService) -> Path:
 
 def plan_on_cpu(service: InferenceService, shape: ModelShape) -> MemoryPlan:
     """The plan of one replica on the cpu device."""
-    engine = service.spec.engine
     try:
-        return plan_pool(
-            shape,
-            pool_bytes=engine.kv_cache_memory.num_bytes,
-            dtype=engine.dtype,
-            quantization=engine.quantization,
-            block_size=engine.block_size,
-            max_model_len=engine.max_model_len,
-            max_num_batched_tokens=engine.max_num_batched_tokens,
-            max_num_seqs=engine.max_num_seqs,
-        )
+        return cpu_plan(service.spec.engine, shape)
     except (DoesNotFitError, ModelConfigError) as error:
         raise CommandError(f"spec.engine: {error}") from error
 
