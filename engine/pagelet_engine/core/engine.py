@@ -54,7 +54,7 @@ class EngineCore:
             return
         left_s = request.deadline_s - self._clock_s()
         num_before = self._scheduler.num_before(request)
-        waiting_s, own_s = self._pace.wait_s(num_before), self._scheduler.least_computing_s(request)
+        waiting_s, own_s = self._pace.least_wait_s(num_before), self._scheduler.least_computing_s(request)
         if waiting_s + own_s > left_s:
             raise RequestRejected(
                 RejectReason.TOO_LATE,

@@ -7,6 +7,8 @@ MEMORY_S = 30.0
 """What was longer ago hardly counts."""
 ENOUGH = 8
 """Requests whose turns must have come before their pace is believed."""
+DOUBT = 2.0
+"""Turns come in bursts: a wait may be shorter than the pace says by this factor."""
 MAX_RETRY_S = 60.0
 QUEUE_SHARE = 1 / 4
 """Of the queue: whoever is refused is to come back when this much of it has gone."""
@@ -32,6 +34,10 @@ class Pace:
         if self._told < ENOUGH or not self._turns:
             return 0.0
         return num_before * self._seconds / self._turns
+
+    def least_wait_s(self, num_before: int) -> float:
+        """What is certain of the wait: nobody is refused for less."""
+        return self.wait_s(num_before) / DOUBT
 
     def retry_s(self, num_waiting: int) -> float:
         """When there should be room in a queue that is full with so many."""

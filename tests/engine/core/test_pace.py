@@ -25,6 +25,10 @@ def test_what_was_long_ago_is_forgotten():
     assert pace.wait_s(10) == pytest.approx(10.0, rel=0.1)
 
 
+def test_nobody_is_refused_for_a_wait_that_is_not_certain():
+    assert paced(10, 10.0).least_wait_s(4) == pytest.approx(2.0)
+
+
 def test_a_refused_one_comes_back_within_bounds():
     assert paced(1000, 1.0).retry_s(10) == 1.0
     assert paced(10, 100.0).retry_s(1000) == MAX_RETRY_S
