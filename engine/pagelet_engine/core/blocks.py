@@ -14,11 +14,30 @@ Refuses to know requests, tokens, and what a name is made of.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, islice
+from typing import NamedTuple
 
 from pagelet_engine.core.kv_events import BlockContent, KvEventLog
 from pagelet_engine.core.step import Tier
+
+
+class Occupancy(NamedTuple):
+    """How full pools are, together, in blocks."""
+
+    total: int
+    in_use: int
+    """Held, or named by a step in flight."""
+    cached: int
+    """Free, with content that can still be found."""
+
+
+def occupancy(pools: Collection["BlockPool"]) -> Occupancy:
+    return Occupancy(
+        sum(pool.num_blocks for pool in pools),
+        sum(pool.num_blocks - pool.num_available for pool in pools),
+        sum(pool.num_cached for pool in pools),
+    )
 
 
 class BlockPool:

@@ -10,6 +10,9 @@ WEIGHT = 1 / 16
 MANY_TOKENS = 64
 """A step with so many more tokens than samples tells by its time what a token of a prompt costs."""
 
+UNFELT_SHARE = 1 / 20
+"""Of a step's time: copies that make it longer by so little are not felt."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerCosts:
@@ -64,7 +67,7 @@ class Costs:
 
     def copies_beside_a_step(self) -> int:
         """How many blocks may be copied in a step's time without being felt much."""
-        spare_s = self.step_s if self._overlaps else self.step_s / 20
+        spare_s = self.step_s * (1 if self._overlaps else UNFELT_SHARE)
         return int(spare_s / self._copy_s) if self._copy_s else 1 << 30
 
     def _excess_s(self, copies: int) -> float:

@@ -36,8 +36,7 @@ class FairShare:
     def enter(self, tenant: str) -> None:
         """The tenant has one more sample."""
         if not self._present[tenant]:
-            least = min((self._served[other] for other in self._served if self._present[other]), default=0)
-            self._served[tenant] = max(least, self._served.get(tenant, 0))
+            self._served[tenant] = max(self._least() or 0, self._served.get(tenant, 0))
         self._present[tenant] += 1
 
     def leave(self, tenant: str) -> None:
@@ -47,7 +46,7 @@ class FairShare:
             return
         del self._present[tenant]
         # Whoever is below the least served of those present starts there anyway.
-        least = min((self._served[other] for other in self._present), default=None)
+        least = self._least()
         gone = [
             other
             for other, served in self._served.items()
@@ -59,3 +58,7 @@ class FairShare:
     def charge(self, tenant: str, weighted_tokens: int) -> None:
         if len(self._present) > 1:
             self._served[tenant] += weighted_tokens
+
+    def _least(self) -> int | None:
+        """What the least served of those present was served; None: nobody is."""
+        return min((self._served[tenant] for tenant in self._present), default=None)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from pagelet_engine.core.blocks import Occupancy, occupancy
 from pagelet_engine.core.kv_cache import BlockTables, KvCache
 from pagelet_engine.core.kv_events import BlockContent
 from pagelet_engine.core.step import BlockCopy, Tier
@@ -152,17 +153,9 @@ class HostTier:
             pool.end_step(step)
 
     @property
-    def blocks_total(self) -> int:
-        return sum(pool.num_blocks for pool in self._pools)
-
-    @property
-    def blocks_in_use(self) -> int:
-        """Held for a preempted sample, or named by a step in flight."""
-        return sum(pool.num_blocks - pool.num_available for pool in self._pools)
-
-    @property
-    def blocks_cached(self) -> int:
-        return sum(pool.num_cached for pool in self._pools)
+    def occupancy(self) -> Occupancy:
+        """In use: held for a preempted sample, or named by a copy in flight."""
+        return occupancy(self._pools)
 
     def check(self, held: Iterable[Saved], copies: Iterable[BlockCopy]) -> None:
         """Prove the ledger against what is saved, and the copies that steps in flight make."""
@@ -171,8 +164,7 @@ class HostTier:
             pool.check(Counter(blocks[group] for blocks in kept))
             assert pool.num_held <= self._max_held, f"group {group}: {pool.num_held} host blocks are pinned"
         for copy in copies:
-            ends = (copy.source_tier, copy.source), (copy.destination_tier, copy.destination)
-            for block in (block for tier, block in ends if tier is Tier.HOST):
+            for block in copy.blocks_in(Tier.HOST):
                 available = self._pools[copy.group].is_available(block)
                 assert not available, f"group {copy.group}: host block {block} is available, but a copy names it"
         waiting = {(named.group, named.block) for named in chain.from_iterable(self._naming.values())}

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 
-from pagelet_engine.core.blocks import BlockPool
+from pagelet_engine.core.blocks import BlockPool, Occupancy, occupancy
 from pagelet_engine.core.kv_events import BlockContent, KvEvent, KvEventLog
 from pagelet_engine.core.step import BlockCopy, Tier
 
@@ -39,17 +39,8 @@ class KvCache:
         return min(pool.num_blank for pool in self._pools)
 
     @property
-    def blocks_total(self) -> int:
-        return sum(pool.num_blocks for pool in self._pools)
-
-    @property
-    def blocks_in_use(self) -> int:
-        """Held by a table, or named by a step in flight."""
-        return sum(pool.num_blocks - pool.num_available for pool in self._pools)
-
-    @property
-    def blocks_cached(self) -> int:
-        return sum(pool.num_cached for pool in self._pools)
+    def occupancy(self) -> Occupancy:
+        return occupancy(self._pools)
 
     def blocks_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self.block_size)
@@ -170,8 +161,7 @@ class KvCache:
             pool.check(blocks)
         in_flight = {(group, block) for tables in named for group, table in enumerate(tables) for block in table}
         for copy in copies:
-            ends = (copy.source_tier, copy.source), (copy.destination_tier, copy.destination)
-            in_flight |= {(copy.group, block) for tier, block in ends if tier is Tier.DEVICE}
+            in_flight |= {(copy.group, block) for block in copy.blocks_in(Tier.DEVICE)}
         for group, block in in_flight:
             available = self._pools[group].is_available(block)
             assert not available, f"group {group}: block {block} is available, but a step in flight names it"

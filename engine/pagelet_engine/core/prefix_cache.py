@@ -37,12 +37,12 @@ class PrefixCache:
         """The parent of the request's first block."""
         return root_name(self._model_digest, self._kv_dtype, request.cache_salt, request.adapter)
 
-    def names(self, sample: Sample) -> list[bytes]:
-        """Of the blocks that may be found for the sample: full ones, and at least one token stays to be computed."""
+    def names(self, sample: Sample, first: int = 0) -> Iterator[bytes]:
+        """Of the blocks that may be found for the sample, from index `first` on, made as they are asked for: full ones,
+        and at least one token stays to be computed."""
         size = self._cache.block_size
-        if not self._may_ask(sample):
-            return []
-        return [sample.block_name(index, size) for index in range((len(sample.tokens) - 1) // size)]
+        end = (len(sample.tokens) - 1) // size if self._may_ask(sample) else 0
+        return (sample.block_name(index, size) for index in range(first, end))
 
     def content(self, sample: Sample, index: int) -> BlockContent:
         """What the sample's full block holds."""
@@ -53,11 +53,8 @@ class PrefixCache:
 
     def find(self, sample: Sample) -> tuple[int, BlockTables]:
         """Tokens of the longest cached prefix in full blocks, and these; at least one token stays to be computed."""
-        num_blocks, size = 0, self._cache.block_size
-        if self._may_ask(sample):
-            num_blocks = (len(sample.tokens) - 1) // size
-        tables = self._cache.find(sample.block_name(index, size) for index in range(num_blocks))
-        return len(tables[0]) * size, tables
+        tables = self._cache.find(self.names(sample))
+        return len(tables[0]) * self._cache.block_size, tables
 
     def count(self, sample: Sample, num_found: int) -> None:
         """The sample got a seat for the first time, with this many tokens found."""
@@ -72,8 +69,9 @@ class PrefixCache:
             return False
         size = self._cache.block_size
         first = index = self.find(sample)[0] // size
-        limit = (len(sample.tokens) - 1) // size
-        while index < limit and self._is_in_the_making(sample.block_name(index, size), (index + 1) * size):
+        for name in self.names(sample, first):
+            if not self._is_in_the_making(name, (index + 1) * size):
+                break
             index += 1
         spared, needed = (index - first) * size, len(sample.tokens) - first * size
         return index > first and spared >= WORTH_A_WAIT * needed

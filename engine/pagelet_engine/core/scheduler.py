@@ -271,19 +271,20 @@ class Scheduler:
     # ---- what can be seen from outside -----------------------------------------------------------------------------
 
     def load(self) -> LoadSnapshot:
+        device, host = self._cache.occupancy, self._host.occupancy
         return LoadSnapshot(
             step=self._last_step,
             running=self._seating.num_requests,
             waiting=self.num_waiting,
-            blocks_total=self._cache.blocks_total,
-            blocks_in_use=self._cache.blocks_in_use,
-            blocks_cached=self._cache.blocks_cached,
+            blocks_total=device.total,
+            blocks_in_use=device.in_use,
+            blocks_cached=device.cached,
             prefix_queries=self._prefixes.queries,
             prefix_hits=self._prefixes.hits,
             preemptions=self._seating.preemptions,
-            host_blocks_total=self._host.blocks_total,
-            host_blocks_in_use=self._host.blocks_in_use,
-            host_blocks_cached=self._host.blocks_cached,
+            host_blocks_total=host.total,
+            host_blocks_in_use=host.in_use,
+            host_blocks_cached=host.cached,
             blocks_saved=self._host.saved,
             blocks_loaded=self._host.loaded,
         )

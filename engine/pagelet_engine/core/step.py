@@ -37,6 +37,16 @@ class BlockCopy:
     destination_tier: Tier
     destination: int
 
+    @property
+    def is_move(self) -> bool:
+        """Whether it goes from one tier to the other."""
+        return self.source_tier is not self.destination_tier
+
+    def blocks_in(self, tier: Tier) -> list[int]:
+        """Those of its two blocks that lie in this tier."""
+        ends = (self.source_tier, self.source), (self.destination_tier, self.destination)
+        return [block for where, block in ends if where is tier]
+
 
 @dataclass(frozen=True, slots=True)
 class SlotStart:
@@ -90,7 +100,7 @@ class Step:
     @property
     def num_moved(self) -> int:
         """Blocks copied from one tier to the other."""
-        return sum(copy.source_tier is not copy.destination_tier for copy in self.copies)
+        return sum(copy.is_move for copy in self.copies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class StepDraft:
     def copy(self, copies: list[BlockCopy]) -> None:
         """Copy these blocks: within the device before the step's segments, between tiers beside them."""
         self._copies += copies
-        self.num_moved += sum(copy.source_tier is not copy.destination_tier for copy in copies)
+        self.num_moved += sum(copy.is_move for copy in copies)
 
     def append(self, seat: Seat, num_tokens: int) -> None:
         """Compute the seat's next `num_tokens` tokens, for which its tables have room."""

@@ -42,8 +42,8 @@ class Swap:
         size = self._cache.block_size
         first = num_found // size
         if not sample.saved:
-            names = self._prefixes.names(sample)[first:]
-            blocks = self._host.find(names) if names and self._costs.prefers_copies(size) else []
+            pays = self._costs.prefers_copies(size)
+            blocks = self._host.find(self._prefixes.names(sample, first)) if pays else []
             return num_found + len(blocks) * size, blocks
         blocks = []
         for index, saved in enumerate(sample.saved.blocks[first:], start=first):

@@ -22,24 +22,21 @@ class WaitingLine:
         self._shares = shares
         self._new: dict[tuple[int, str], dict[int, Sample]] = {}  # (priority, tenant) → number → sample, by arrival
         self._preempted: list[Sample] = []  # by rank
-        self._length = 0
 
-    def __len__(self) -> int:
-        return self._length
+    def __bool__(self) -> bool:
+        """Whether anybody stands in line."""
+        return bool(self._preempted or self._new)
 
     def add(self, sample: Sample) -> None:
         """A sample that has just arrived."""
         line = self._new.setdefault((sample.priority, sample.tenant), {})
         line[sample.number] = sample
-        self._length += 1
 
     def put_back(self, sample: Sample) -> None:
         """A sample that has lost its seat."""
         insort(self._preempted, sample, key=_rank_of)
-        self._length += 1
 
     def remove(self, sample: Sample) -> None:
-        self._length -= 1
         if sample.preempted:
             self._preempted.remove(sample)
             return
@@ -96,7 +93,7 @@ class WaitingLine:
         for line in self._new.values():
             arrivals = [(sample.request.arrival, sample.index) for sample in line.values()]
             assert arrivals == sorted(arrivals), "a tenant's line is out of order"
-        assert self._length == sum(1 for _ in self), f"{self._length} counted, {sum(1 for _ in self)} stand in line"
+            assert line, "a line without anybody in it"
 
     def _push_next(self, heads: list[_Head], rest: Iterator[Sample]) -> None:
         sample = next(rest, None)

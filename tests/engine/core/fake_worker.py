@@ -102,11 +102,11 @@ class FakeWorker:
         assert oldest is execution, "results are asked for in the order of submission"
         copies = execution.step.copies
         for copy in copies:
-            if copy.source_tier is copy.destination_tier:
+            if not copy.is_move:
                 self._copy(copy)
         # Those between the tiers may come as early as anything else in the step, and as late.
         late = execution.step.number % 2
-        moves = [copy for copy in copies if copy.source_tier is not copy.destination_tier]
+        moves = [copy for copy in copies if copy.is_move]
         for copy in () if late else moves:
             self._copy(copy)
         results = {segment.sample: self._compute(segment, execution) for segment in execution.step.segments}
@@ -144,14 +144,10 @@ class FakeWorker:
             assert target not in filled, f"{target} is filled twice"
             filled.add(target)
             read.add(source)
-            if copy.source_tier is not copy.destination_tier:
+            if copy.is_move:
                 assert source not in segments_write, f"{source} is written while it is copied out"
                 assert target not in segments_name, f"{target} is named while it is copied in"
-        moved = {
-            (copy.destination_tier, copy.group, copy.destination)
-            for copy in new.step.copies
-            if copy.source_tier is not copy.destination_tier
-        }
+        moved = {(copy.destination_tier, copy.group, copy.destination) for copy in new.step.copies if copy.is_move}
         assert not moved & read, f"{moved & read} are filled and read in one step"
 
     def _copy(self, copy: BlockCopy) -> None:
@@ -249,7 +245,7 @@ class Execution:
         """Everything that the step names."""
         for copy in step.copies:
             self.places.add((copy.source_tier, copy.group, copy.source))
-            if copy.source_tier is not copy.destination_tier:
+            if copy.is_move:
                 self.places.add((copy.destination_tier, copy.group, copy.destination))
         self.all_named = {(copy.group, copy.source) for copy in step.copies if copy.source_tier is Tier.DEVICE}.union(
             *self.named.values()
