@@ -48,12 +48,23 @@ types: .venv/installed-dev  ## mypy, strict
 
 .PHONY: pytest
 pytest: .venv/installed-dev $(MODEL)/manifest.sha256  ## the tests alone
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/pytest -n $(JOBS) --ignore tests/contract
+	$(ONE_CORE_EACH) $(BIN)/pytest -n $(JOBS) -m "not nightly" --ignore tests/contract $(addprefix --ignore ,$(KERNELS))
+	$(ONE_CORE_EACH) TRITON_INTERPRET=1 $(BIN)/pytest -n $(JOBS) -m "not nightly" $(KERNELS)
 	$(BIN)/pytest tests/contract
 
+ONE_CORE_EACH := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
+# Triton decides when it is imported whether kernels are interpreted, so these have processes of their own.
+KERNELS := tests/engine/kernels/triton tests/engine/worker/triton
+
 .PHONY: test-nightly
-test-nightly: .venv/installed-dev  ## a million random steps over the scheduler and its pools (half an hour)
+test-nightly: .venv/installed-dev  ## a million random steps over the scheduler, and the kernels' whole matrix (hours)
 	$(BIN)/pytest tests/engine/core/test_random_traffic.py --hypothesis-profile=nightly --timeout=0
+	$(ONE_CORE_EACH) $(BIN)/pytest -n $(JOBS) -m nightly --ignore tests/contract $(addprefix --ignore ,$(KERNELS))
+	$(ONE_CORE_EACH) TRITON_INTERPRET=1 $(BIN)/pytest -n $(JOBS) -m nightly $(KERNELS)
+
+.PHONY: test-gpu
+test-gpu: .venv/installed-dev  ## the kernels and the worker on this machine's GPU
+	$(BIN)/pytest -m gpu tests/engine
 
 # ---- making things -----------------------------------------------------------------------------------------------
 
@@ -104,6 +115,10 @@ PEERS ?=
 bench-cpu: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure on a CPU beside servers in PEERS and the machine's limit
 	$(BIN)/python benchmarks/cpu $(addprefix --peer ,$(PEERS)) --stop-idle --agreement
 
+.PHONY: bench-gpu
+bench-gpu: .venv/installed-dev  ## kernels, steps, throughput and start-up on this machine's GPU (9 minutes)
+	$(BIN)/python benchmarks/gpu/run_all
+
 .PHONY: bench-simulator
 bench-simulator: .venv/installed-dev  ## the scheduler beside the PagedAttention paper's baselines, at the costs of a GPU
 	$(BIN)/python benchmarks/simulator --plots docs/performance
@@ -144,11 +159,15 @@ system-compiler:
 .venv/bin/python: | $(UV)
 	$(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" .venv
 
-# One recipe for both lock files. With TORCH_INDEX, torch comes from there and its GPU libraries stay out.
+# One recipe for both lock files. With TORCH_INDEX, torch comes from there and its GPU libraries stay out; Triton too,
+# but for the tests, which interpret and compile its kernels.
+GPU_LIBRARIES_local := torch|triton|nvidia[a-z0-9-]*|cuda[a-z0-9-]*
+GPU_LIBRARIES_dev := torch|nvidia[a-z0-9-]*|cuda[a-z0-9-]*
+
 .venv/installed-%: requirements/%.txt pyproject.toml hatch_build.py | .venv/bin/python system-compiler
 	if [ -n "$(TORCH_INDEX)" ]; then \
 	    $(UV) pip install --python $(BIN)/python --index-url "$(TORCH_INDEX)" "$$(grep -oE '^torch==[0-9.]+' $<)"; \
-	    grep -oE '^(torch|triton|nvidia[a-z0-9-]*|cuda[a-z0-9-]*)==' $< | tr -d = > .venv/gpu-packages; \
+	    grep -oE '^($(GPU_LIBRARIES_$*))==' $< | tr -d = > .venv/gpu-packages; \
 	    $(UV) pip install --python $(BIN)/python --require-hashes --excludes .venv/gpu-packages -r $<; \
 	else \
 	    $(UV) pip install --python $(BIN)/python --require-hashes -r $<; \

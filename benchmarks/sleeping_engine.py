@@ -17,7 +17,7 @@ from typing import NoReturn
 from pagelet_api.config import EngineConfig
 from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Sampled, Segment, Step, Worker
-from pagelet_engine.server import core_process, main
+from pagelet_engine.server import core_child, core_process, main
 from pagelet_engine.server.start import WorkerKind
 from tokenizers import Tokenizer
 
@@ -113,14 +113,14 @@ def _run() -> NoReturn:
     def load(model_dir: Path, config: EngineConfig) -> _Loaded:
         return _Loaded(_SleepingWorker(model_dir, own.step_s, own.log))
 
-    def core_command(model_dir: Path, config_file: Path, started_s: float) -> Sequence[str]:
+    def core_command(model_dir: Path, config_file: Path, started_s: float, ranks_port: int) -> Sequence[str]:
         return [
             *(sys.executable, __file__, "--step-s", str(own.step_s), "--log", str(own.log)),
-            *("--model", str(model_dir), "--config", str(config_file), "--started-s", str(started_s)),
+            *core_child.core_arguments(model_dir, config_file, started_s, ranks_port),
         ]
 
     if "--pipe" in rest:
-        sys.exit(core_process.main(rest, import_worker=lambda: WorkerKind(load, _NoModel)))
+        sys.exit(core_process.main(rest, import_worker=lambda crew: WorkerKind(load, _NoModel)))
     main.main(rest, command=core_command)
 
 

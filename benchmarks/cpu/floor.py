@@ -57,7 +57,7 @@ def work_of(step: StepSpans, shape: ModelShape, dtype: str, quantization: str, b
 
 
 def _layer_weights(shape: ModelShape) -> int:
-    return sum(linear.num_weights for linear in sizes.block_linears(shape))
+    return sum(linear.num_weights for linear in sizes.block_linears(shape, layer=0))
 
 
 def _layers_bytes(shape: ModelShape, dtype: str, quantization: str) -> int:

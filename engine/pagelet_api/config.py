@@ -32,8 +32,14 @@ class Dtype(StrEnum):
 
 class Quantization(StrEnum):
     NONE = "none"
+    FP8 = "fp8"
     INT8 = "int8"
     INT4 = "int4"
+
+
+class KvCacheDtype(StrEnum):
+    AUTO = "auto"
+    FP8 = "fp8"
 
 
 Positive = Annotated[int, Field(gt=0)]
@@ -82,6 +88,8 @@ class EngineConfig(_ConfigFile):
     """Type of weights and KV cache."""
     quantization: Quantization = Quantization.NONE
     """How the weights of linear layers are held; none: in dtype."""
+    kv_cache_dtype: KvCacheDtype = KvCacheDtype.AUTO
+    """Type of the KV cache; auto: dtype."""
     max_model_len: Annotated[int, Field(ge=0)] = 0
     """Tokens of prompt and output of one sample; 0: the model's own."""
     tensor_parallel_size: Positive = 1

@@ -9,6 +9,7 @@ VERSION = "v1alpha1"
 # Ports of the containers. Health and metrics have a port of their own: the kubelet's probes speak no TLS.
 ENGINE_GRPC_PORT = 9000
 ENGINE_OPS_PORT = 9001
+ENGINE_RANKS_PORT = 9002  # of an engine that is spread over pods: where the ranks of the other pods find rank 0
 GATEWAY_HTTP_PORT = 8000
 GATEWAY_OPS_PORT = 8001
 

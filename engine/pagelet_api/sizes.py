@@ -1,21 +1,21 @@
 """How large a model is: its `config.json` → its shape → its KV groups → bytes.
 
 The one place where sizes are computed, so that the engine, the operator and `pagelet plan` never disagree. Pure
-arithmetic over integers: no tensors, no files, no device. What an architecture's layers are made of is known here in
-the same words as in the engine's model class; an architecture is added in both or in neither.
+arithmetic over integers: no tensors, no files, no device.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from pagelet_api.architectures import ARCHITECTURES, ConfigFields
+from pagelet_api.architectures import ModelConfigError as ModelConfigError
+
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+FP8_KV_DTYPE = "fp8_e4m3"
+"""The KV cache's alone: a page holds all layers' numbers, then an fp32 scale for each token's K and V of each head."""
 PANEL_ROWS = 32
 """Output rows that the CPU backend packs side by side; what a quantised layer lacks of the last panel is padding."""
-
-
-class ModelConfigError(ValueError):
-    """A `config.json` that cannot be used; the message names the field, what was wanted and what was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,22 @@ class ModelShape:
     tie_word_embeddings: bool = False
     """The output head is the embedding matrix: held and counted once."""
     attention_bias: bool = False
+    """Of queries, keys, values and the output."""
     mlp_bias: bool = False
     checkpoint_dtype: str = "float32"
     """The type in which the checkpoint says it was saved."""
+    qkv_bias: bool = False
+    """Of queries, keys and values alone."""
+    qk_norm: bool = False
+    """Queries and keys are normalised head by head."""
+    post_norms: bool = False
+    """Attention and MLP have a norm behind them too."""
+    num_experts: int = 0
+    experts_per_token: int = 0
+    expert_intermediate_size: int = 0
+    """Of one expert."""
+    expert_layers: tuple[int, ...] = ()
+    """Indices of the layers that have experts in the place of their MLP."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -58,7 +71,7 @@ class ModelShape:
             raise ModelConfigError(
                 f"config.json: architecture {architecture} is not supported; supported are: {', '.join(ARCHITECTURES)}"
             )
-        return cls(architecture=architecture, **ARCHITECTURES[architecture](_Fields(config)))
+        return cls(architecture=architecture, **ARCHITECTURES[architecture](ConfigFields(config)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +108,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class PackedFormat:
-    """A weight-only format: small integers, and the scales that make them numbers again."""
+    """Small numbers, and the scales that make them large again."""
 
     bits: int
     """Of one weight."""
@@ -103,15 +116,23 @@ class PackedFormat:
     """Of one scale."""
     group: int | None
     """Inputs of one row that share a scale; None: the whole row."""
+    panel_rows: int = PANEL_ROWS
+    """Rows are held in multiples of this."""
+    multiple_of: int = 1
+    """What inputs and outputs of a layer must be multiples of."""
+    dtypes: tuple[str, ...] = ("bfloat16", "float32")
+    """Those that it is computed in: of the model's activations."""
 
     def num_bytes(self, linear: Linear) -> int:
         """Bytes of the layer's weights and scales, padding included; its bias is held apart, in the model's dtype."""
-        rows = -(-linear.out_features // PANEL_ROWS) * PANEL_ROWS
+        rows = -(-linear.out_features // self.panel_rows) * self.panel_rows
         scales = 1 if self.group is None else linear.in_features // self.group
         return rows * (linear.in_features * self.bits // 8 + scales * self.scale_bytes)
 
 
 PACKED_FORMATS = {
+    # One fp32 scale a row. On accelerators: their libraries take sixteens, and give bfloat16.
+    "fp8": PackedFormat(bits=8, scale_bytes=4, group=None, panel_rows=1, multiple_of=16, dtypes=("bfloat16",)),
     "int8": PackedFormat(bits=8, scale_bytes=4, group=None),  # one fp32 scale a row
     "int4": PackedFormat(bits=4, scale_bytes=2, group=32),  # one fp16 scale a group
 }
@@ -123,7 +144,7 @@ def parameter_count(shape: ModelShape) -> int:
     embedding = shape.vocab_size * shape.hidden_size
     head = 0 if shape.tie_word_embeddings else embedding
     final_norm = shape.hidden_size
-    return embedding + shape.num_layers * _layer_parameters(shape) + final_norm + head
+    return embedding + sum(_layer_parameters(shape, layer) for layer in range(shape.num_layers)) + final_norm + head
 
 
 def weight_bytes(shape: ModelShape, dtype: str, quantization: str) -> int:
@@ -134,38 +155,43 @@ def weight_bytes(shape: ModelShape, dtype: str, quantization: str) -> int:
     parameters = parameter_count(shape)
     if quantization == "none":
         return parameters * dtype_bytes(dtype)
-    held, linears = _format(quantization, dtype, shape), block_linears(shape)
-    plain = parameters - shape.num_layers * sum(linear.num_weights for linear in linears)
-    return plain * dtype_bytes(dtype) + shape.num_layers * sum(map(held.num_bytes, linears))
+    held = _format(quantization, dtype, shape)
+    linears = [linear for layer in range(shape.num_layers) for linear in block_linears(shape, layer)]
+    plain = parameters - sum(linear.num_weights for linear in linears)
+    return plain * dtype_bytes(dtype) + sum(map(held.num_bytes, linears))
 
 
-def block_linears(shape: ModelShape) -> tuple[Linear, ...]:
-    """The matrices of one decoder layer: what a quantization holds its own way. Queries, keys and values are one."""
+def block_linears(shape: ModelShape, layer: int) -> tuple[Linear, ...]:
+    """The matrices of one decoder layer: what a quantization holds its own way. Queries, keys and values are one.
+    Experts, and what routes to them, are not among them: they stay in the model's dtype."""
     hidden, inner = shape.hidden_size, shape.intermediate_size
     q_size, kv_size = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-    return (
-        Linear("qkv", q_size + 2 * kv_size, hidden),
-        Linear("attention out", hidden, q_size),
-        Linear("gate", inner, hidden),
-        Linear("up", inner, hidden),
-        Linear("down", hidden, inner),
-    )
+    attention = (Linear("qkv", q_size + 2 * kv_size, hidden), Linear("attention out", hidden, q_size))
+    if layer in shape.expert_layers:
+        return attention
+    return (*attention, Linear("gate", inner, hidden), Linear("up", inner, hidden), Linear("down", hidden, inner))
 
 
-def kv_groups(shape: ModelShape) -> tuple[KvGroup, ...]:
-    """The layers sorted into KV groups, in the order in which the windows first appear."""
+def kv_groups(shape: ModelShape, tensor_parallel_size: int = 1) -> tuple[KvGroup, ...]:
+    """The layers sorted into KV groups, in the order in which the windows first appear, with the heads that one of so
+    many ranks holds."""
+    num_kv_heads = max(1, shape.num_kv_heads // tensor_parallel_size)
     layers_of_window: dict[int | None, list[int]] = {}
     for layer, window in enumerate(shape.windows):
         layers_of_window.setdefault(window, []).append(layer)
     return tuple(
-        KvGroup(tuple(layers), shape.num_kv_heads, shape.head_dim, window)
-        for window, layers in layers_of_window.items()
+        KvGroup(tuple(layers), num_kv_heads, shape.head_dim, window) for window, layers in layers_of_window.items()
     )
 
 
 def page_bytes(group: KvGroup, block_size: int, kv_dtype: str) -> int:
     """Bytes of one block of the group: one contiguous page with K and V of `block_size` tokens in all its layers."""
-    return 2 * len(group.layers) * group.num_kv_heads * group.head_dim * block_size * dtype_bytes(kv_dtype)
+    return 2 * len(group.layers) * group.num_kv_heads * block_size * kv_head_bytes(group.head_dim, kv_dtype)
+
+
+def kv_head_bytes(head_dim: int, kv_dtype: str) -> int:
+    """Bytes of one token's K, or its V, of one head: its numbers, and the scale of those in fp8."""
+    return head_dim + 4 if kv_dtype == FP8_KV_DTYPE else head_dim * dtype_bytes(kv_dtype)
 
 
 def kv_bytes_per_token(groups: Iterable[KvGroup], kv_dtype: str) -> int:
@@ -190,22 +216,38 @@ def resolve_dtype(wanted: str, shape: ModelShape) -> str:
     return shape.checkpoint_dtype if wanted == "auto" else wanted
 
 
+def resolve_kv_dtype(wanted: str, dtype: str) -> str:
+    """The KV cache's type that `wanted` means beside weights of `dtype`: "auto" is the same."""
+    return FP8_KV_DTYPE if wanted == "fp8" else dtype
+
+
 def _format(quantization: str, dtype: str, shape: ModelShape) -> PackedFormat:
     """The format of that name. Raises ModelConfigError where the model, or its `dtype`, does not go with it."""
     if quantization not in PACKED_FORMATS:
         raise ModelConfigError(
             f"quantization {quantization!r} has no size; wanted one of: none, {', '.join(PACKED_FORMATS)}"
         )
-    if dtype == "float16":
-        raise ModelConfigError(
-            f"{quantization} computes in bfloat16 or float32, and the model's dtype is float16; set dtype: bfloat16"
-        )
     held = PACKED_FORMATS[quantization]
+    if dtype not in held.dtypes:
+        raise ModelConfigError(
+            f"{quantization} computes in {' or '.join(held.dtypes)}, and the model's dtype is {dtype}; set dtype: "
+            "bfloat16"
+        )
+    odd = [
+        f"{linear.name} {linear.in_features} → {linear.out_features}"
+        for linear in _different_linears(shape)
+        if linear.in_features % held.multiple_of or linear.out_features % held.multiple_of
+    ]
+    if odd:
+        raise ModelConfigError(
+            f"{quantization} takes layers whose inputs and outputs are multiples of {held.multiple_of}, and some are "
+            f"not: {', '.join(odd)}; set quantization: none"
+        )
     if (group := held.group) is None:
         return held
     ragged = [
         f"{linear.name} {linear.in_features} = {linear.in_features // group} × {group} + {linear.in_features % group}"
-        for linear in block_linears(shape)
+        for linear in _different_linears(shape)
         if linear.in_features % group
     ]
     if ragged:
@@ -216,77 +258,78 @@ def _format(quantization: str, dtype: str, shape: ModelShape) -> PackedFormat:
     return held
 
 
-def _layer_parameters(shape: ModelShape) -> int:
-    """Parameters of one decoder layer: its matrices, their biases, the norms before attention and before the MLP."""
-    qkv, out, gate, up, down = linears = block_linears(shape)
-    biases = 0
-    if shape.attention_bias:
-        biases += qkv.out_features + out.out_features
-    if shape.mlp_bias:
-        biases += gate.out_features + up.out_features + down.out_features
-    return sum(linear.num_weights for linear in linears) + biases + 2 * shape.hidden_size
+@dataclass(frozen=True, slots=True)
+class Uneven:
+    """Why so many ranks cannot share a model, in words."""
+
+    parts: str
+    """What is spread."""
+    sums: str
+    """The divisions that leave something over."""
+    fitting: str
+    """The numbers of ranks that can."""
 
 
-class _Fields:
-    """Typed look-ups in a `config.json`, each with an error that says what was wanted."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = config
-
-    def size(self, name: str, default: int | None = None) -> int:
-        """A positive integer; a missing or null field takes the default, and without one is an error."""
-        value = self._config.get(name)
-        if value is None:
-            value = default
-        if value is None:
-            raise ModelConfigError(f"config.json: {name} is missing; wanted a positive integer")
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise ModelConfigError(f"config.json: {name}: wanted a positive integer, found {value!r}")
-        return value
-
-    def flag(self, name: str, default: bool) -> bool:
-        value = self._config.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise ModelConfigError(f"config.json: {name}: wanted true or false, found {value!r}")
-        return value
-
-    def dtype(self) -> str:
-        """`dtype`, in older files `torch_dtype`; without either, float32 as in transformers."""
-        value = self._config.get("dtype") or self._config.get("torch_dtype") or "float32"
-        if not isinstance(value, str) or value not in BYTES_OF_DTYPE:
-            raise ModelConfigError(f"config.json: dtype: wanted one of {', '.join(BYTES_OF_DTYPE)}, found {value!r}")
-        return value
-
-
-def _llama(fields: _Fields) -> dict[str, Any]:
-    hidden_size, num_heads = fields.size("hidden_size"), fields.size("num_attention_heads")
-    num_kv_heads, num_layers = fields.size("num_key_value_heads", num_heads), fields.size("num_hidden_layers")
-    if num_heads % num_kv_heads:
+def check_spread(shape: ModelShape, size: int) -> None:
+    """Raises ModelConfigError, with the sums, for a model that cannot be spread evenly over `size` ranks."""
+    if found := uneven(shape, size):
         raise ModelConfigError(
-            f"config.json: num_attention_heads {num_heads} is not a multiple of num_key_value_heads {num_kv_heads}"
+            f"tensorParallelSize: {found.parts} cannot be spread evenly over {size}: {found.sums}; sizes "
+            f"that can: {found.fitting}"
         )
-    head_dim = fields.size("head_dim", hidden_size // num_heads or None)
-    if head_dim % 2:
-        raise ModelConfigError(f"config.json: head_dim: wanted an even number (rotary pairs), found {head_dim}")
-    return {
-        "hidden_size": hidden_size,
-        "num_layers": num_layers,
-        "num_heads": num_heads,
-        "num_kv_heads": num_kv_heads,
-        "head_dim": head_dim,
-        "intermediate_size": fields.size("intermediate_size"),
-        "vocab_size": fields.size("vocab_size"),
-        "max_position": fields.size("max_position_embeddings"),
-        "windows": (None,) * num_layers,
-        "tie_word_embeddings": fields.flag("tie_word_embeddings", False),
-        "attention_bias": fields.flag("attention_bias", False),
-        "mlp_bias": fields.flag("mlp_bias", False),
-        "checkpoint_dtype": fields.dtype(),
-    }
 
 
-ARCHITECTURES: dict[str, Callable[[_Fields], dict[str, Any]]] = {
-    "LlamaForCausalLM": _llama,  # Llama 2, Llama 3, SmolLM2
-}
+def uneven(shape: ModelShape, size: int) -> Uneven | None:
+    """What stands in the way of spreading the model evenly over `size` ranks; None: nothing.
+
+    Attention heads and inner features are split. KV heads are split too, or held more than once where there are fewer
+    of them than ranks.
+    """
+    if not (sums := _remainders(shape, size)):
+        return None
+    inner = " and ".join(str(each) for each in _inner_sizes(shape))
+    return Uneven(
+        parts=f"{shape.num_heads} attention heads, {shape.num_kv_heads} KV heads and an intermediate size of {inner}",
+        sums=", ".join(sums),
+        fitting=", ".join(str(each) for each in range(1, shape.num_heads + 1) if not _remainders(shape, each)),
+    )
+
+
+def _remainders(shape: ModelShape, size: int) -> list[str]:
+    """The divisions by `size` that leave something over."""
+    kv_heads = (shape.num_kv_heads, size) if shape.num_kv_heads >= size else (size, shape.num_kv_heads)
+    divisions = [(shape.num_heads, size), kv_heads, *((each, size) for each in _inner_sizes(shape))]
+    return [
+        f"{number} = {number // divisor} × {divisor} + {number % divisor}"
+        for number, divisor in divisions
+        if number % divisor
+    ]
+
+
+def _inner_sizes(shape: ModelShape) -> list[int]:
+    """Of the MLPs that there are."""
+    dense = [shape.intermediate_size] if len(shape.expert_layers) < shape.num_layers else []
+    return dense + ([shape.expert_intermediate_size] if shape.expert_layers else [])
+
+
+def _different_linears(shape: ModelShape) -> list[Linear]:
+    """Each matrix that any of the layers has, once."""
+    return list(dict.fromkeys(each for layer in range(shape.num_layers) for each in block_linears(shape, layer)))
+
+
+def _layer_parameters(shape: ModelShape, layer: int) -> int:
+    """Parameters of one decoder layer: its matrices, their biases, its experts and their router, its norms."""
+    hidden = shape.hidden_size
+    qkv, out, *mlp = linears = block_linears(shape, layer)
+    count = sum(linear.num_weights for linear in linears) + (4 if shape.post_norms else 2) * hidden
+    if shape.attention_bias or shape.qkv_bias:
+        count += qkv.out_features
+    if shape.attention_bias:
+        count += out.out_features
+    if shape.mlp_bias:
+        count += sum(linear.out_features for linear in mlp)
+    if shape.qk_norm:
+        count += 2 * shape.head_dim
+    if layer in shape.expert_layers:
+        count += shape.num_experts * (hidden + 3 * shape.expert_intermediate_size * hidden)
+    return count

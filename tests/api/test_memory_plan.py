@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pagelet_api.memory_plan import DoesNotFitError, plan_gpu, plan_pool
+from pagelet_api.memory_plan import DoesNotFitError, activation_bytes, plan_gpu, plan_pool
 from pagelet_api.sizes import ModelConfigError, ModelShape
 
 GIB = 2**30
@@ -40,6 +40,33 @@ def test_quantised_weights_take_less_and_leave_the_kv_cache_as_it_is(pool_bytes,
     assert none.total_bytes - int4.total_bytes == none.weight_bytes - int4.weight_bytes
     for plan in (int8, int4):
         assert replace(plan, weight_bytes=none.weight_bytes, quantization="none") == none
+
+
+@given(st.integers(40 * GIB, 200 * GIB), st.sampled_from([1, 2, 8]))
+def test_a_gpus_fp8_weights_leave_more_to_the_kv_cache_and_an_fp8_cache_holds_more_tokens(memory_bytes, size):
+    def plan(**held):
+        return plan_gpu(SHAPE, memory_bytes=memory_bytes, utilization_percent=90, tensor_parallel_size=size, **held)
+
+    plain, weights, cache = plan(), plan(quantization="fp8"), plan(kv_cache_dtype="fp8")
+    assert (weights.quantization, weights.kv_dtype) == ("fp8", "bfloat16")
+    assert (cache.quantization, cache.kv_dtype) == ("none", "fp8_e4m3")
+    assert weights.pool_bytes - plain.pool_bytes == plain.weight_bytes - weights.weight_bytes
+    assert cache.pool_bytes == plain.pool_bytes
+    assert cache.kv_bytes_per_token * 256 == plain.kv_bytes_per_token * (128 + 4)
+    assert 1.9 * plain.tokens < cache.tokens < 2 * plain.tokens
+
+
+def test_the_outputs_of_a_tokens_experts_are_held_until_they_are_summed():
+    experts = {"num_experts": 128, "experts_per_token": 8, "expert_intermediate_size": 768, "expert_layers": (0,)}
+    shape = replace(SHAPE, hidden_size=2048, intermediate_size=6144, **experts)
+    dense = replace(shape, expert_layers=())
+    more = activation_bytes(shape, "bfloat16", 2048, 1) - activation_bytes(dense, "bfloat16", 2048, 1)
+    assert more == 2048 * 2 * (8 * (768 + 2048) + 2048 - 3 * 6144)
+
+
+def test_an_fp8_pool_that_is_too_small_says_what_a_block_is_made_of():
+    with pytest.raises(DoesNotFitError, match=r"2 \(K, V\) × 8 heads × 16 tokens × \(128 \+ 4\) B\)"):
+        plan_pool(SHAPE, pool_bytes=1, kv_cache_dtype="fp8")
 
 
 def test_a_float16_checkpoint_is_planned_quantised_once_its_type_is_another():

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api.sizes import (
     BYTES_OF_DTYPE,
+    FP8_KV_DTYPE,
     PACKED_FORMATS,
     KvGroup,
     Linear,
     ModelConfigError,
     ModelShape,
     block_linears,
+    check_spread,
     dtype_bytes,
     kv_bytes_per_token,
     kv_groups,
@@ -21,6 +23,7 @@ from pagelet_api.sizes import (
     page_bytes,
     parameter_count,
     resolve_dtype,
+    resolve_kv_dtype,
     weight_bytes,
 )
 
@@ -54,6 +57,73 @@ LLAMA_3_8B = {
     "torch_dtype": "bfloat16",
     "vocab_size": 128256,
 }
+MISTRAL_7B = {
+    **LLAMA_3_8B,
+    "architectures": ["MistralForCausalLM"],
+    "max_position_embeddings": 32768,
+    "sliding_window": 4096,
+    "vocab_size": 32000,
+}
+MIXTRAL_8X7B = {
+    **MISTRAL_7B,
+    "architectures": ["MixtralForCausalLM"],
+    "num_experts_per_tok": 2,
+    "num_local_experts": 8,
+    "sliding_window": None,
+}
+QWEN2_5_7B = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "max_position_embeddings": 32768,
+    "max_window_layers": 28,
+    "num_attention_heads": 28,
+    "num_hidden_layers": 28,
+    "num_key_value_heads": 4,
+    "sliding_window": 131072,
+    "torch_dtype": "bfloat16",
+    "use_sliding_window": False,
+    "vocab_size": 152064,
+}
+QWEN3_8B = {
+    **QWEN2_5_7B,
+    "architectures": ["Qwen3ForCausalLM"],
+    "head_dim": 128,
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 8,
+    "sliding_window": None,
+    "vocab_size": 151936,
+}
+QWEN3_30B_A3B = {
+    **QWEN3_8B,
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "decoder_sparse_step": 1,
+    "hidden_size": 2048,
+    "intermediate_size": 6144,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 768,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "num_hidden_layers": 48,
+    "num_key_value_heads": 4,
+}
+GEMMA_3_1B = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "head_dim": 256,
+    "hidden_size": 1152,
+    "intermediate_size": 6912,
+    "max_position_embeddings": 32768,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 26,
+    "num_key_value_heads": 1,
+    "sliding_window": 512,
+    "sliding_window_pattern": 6,
+    "torch_dtype": "bfloat16",
+    "vocab_size": 262144,
+}
 GROUPS = st.builds(
     KvGroup,
     layers=st.integers(1, 40).map(lambda count: tuple(range(count))),
@@ -65,8 +135,28 @@ GROUPS = st.builds(
 
 @pytest.mark.parametrize(
     ("config", "parameters"),
-    [(SMOLLM2_135M, 134_515_008), (LLAMA_2_7B, 6_738_415_616), (LLAMA_3_8B, 8_030_261_248)],
-    ids=["SmolLM2-135M", "Llama-2-7B", "Llama-3-8B"],
+    [
+        (SMOLLM2_135M, 134_515_008),
+        (LLAMA_2_7B, 6_738_415_616),
+        (LLAMA_3_8B, 8_030_261_248),
+        (MISTRAL_7B, 7_241_732_096),
+        (MIXTRAL_8X7B, 46_702_792_704),
+        (QWEN2_5_7B, 7_615_616_512),
+        (QWEN3_8B, 8_190_735_360),
+        (QWEN3_30B_A3B, 30_532_122_624),
+        (GEMMA_3_1B, 999_885_952),
+    ],
+    ids=[
+        "SmolLM2-135M",
+        "Llama-2-7B",
+        "Llama-3-8B",
+        "Mistral-7B",
+        "Mixtral-8x7B",
+        "Qwen2.5-7B",
+        "Qwen3-8B",
+        "Qwen3-30B-A3B",
+        "Gemma-3-1B",
+    ],
 )
 def test_known_models_have_their_published_number_of_parameters(config, parameters):
     shape = ModelShape.from_config(config)
@@ -110,6 +200,69 @@ def test_parameters_are_those_of_the_model_that_transformers_builds(changes):
     attention = model.model.layers[0].self_attn
     assert shape.num_kv_heads * shape.head_dim == attention.k_proj.out_features
     assert shape.num_heads * shape.head_dim == attention.q_proj.out_features
+
+
+def test_windows_are_those_of_the_layers():
+    windows = {"Mistral": MISTRAL_7B, "Mixtral": MIXTRAL_8X7B, "Qwen": QWEN2_5_7B, "Gemma": GEMMA_3_1B}
+    found = {name: ModelShape.from_config(config).windows for name, config in windows.items()}
+    assert found == {
+        "Mistral": (4096,) * 32,
+        "Mixtral": (None,) * 32,
+        "Qwen": (None,) * 28,
+        "Gemma": ((512,) * 5 + (None,)) * 4 + (512, 512),
+    }
+
+
+def test_a_null_window_is_none_and_a_missing_one_is_that_of_transformers():
+    without = {name: value for name, value in MISTRAL_7B.items() if name != "sliding_window"}
+    assert set(ModelShape.from_config(without).windows) == {4096}
+    assert set(ModelShape.from_config({**without, "sliding_window": None}).windows) == {None}
+
+
+# ---- spread over ranks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "size", "said"),
+    [
+        (SMOLLM2_135M, 2, "9 = 4 × 2 + 1, 3 = 1 × 2 + 1; sizes that can: 1, 3"),
+        (SMOLLM2_135M, 9, "1536 = 170 × 9 + 6; sizes that can: 1, 3"),
+        (SMOLLM2_135M, 4, "9 = 2 × 4 + 1, 4 = 1 × 3 + 1; sizes that can: 1, 3"),
+        (LLAMA_3_8B, 3, "32 = 10 × 3 + 2, 8 = 2 × 3 + 2, 14336 = 4778 × 3 + 2; sizes that can: 1, 2, 4, 8, 16, 32"),
+        ({**QWEN3_30B_A3B, "moe_intermediate_size": 36}, 8, "36 = 4 × 8 + 4; sizes that can: 1, 2, 4"),
+    ],
+)
+def test_a_model_that_leaves_something_over_is_refused_with_the_sums_and_the_sizes_that_can(config, size, said):
+    with pytest.raises(
+        ModelConfigError, match=rf"^tensorParallelSize: .* spread evenly over {size}: {re.escape(said)}$"
+    ):
+        check_spread(ModelShape.from_config(config), size)
+
+
+def test_the_refusal_names_what_is_spread():
+    with pytest.raises(
+        ModelConfigError,
+        match="tensorParallelSize: 9 attention heads, 3 KV heads and an intermediate size of 1536 cannot",
+    ):
+        check_spread(ModelShape.from_config(SMOLLM2_135M), 2)
+
+
+def test_a_dense_mlp_that_no_layer_has_need_not_be_spread():
+    dense_unlike = {**QWEN3_30B_A3B, "intermediate_size": 6143}
+    check_spread(ModelShape.from_config(dense_unlike), 8)
+    with pytest.raises(ModelConfigError, match="intermediate size of 6143 and 768"):
+        check_spread(ModelShape.from_config({**dense_unlike, "mlp_only_layers": [0]}), 8)
+
+
+@pytest.mark.parametrize(("size", "held"), [(1, 8), (2, 4), (8, 1), (16, 1), (32, 1)])
+def test_a_rank_holds_its_part_of_the_kv_heads_or_one_of_them(size, held):
+    shape = ModelShape.from_config(LLAMA_3_8B)
+    check_spread(shape, size)
+    (group,) = kv_groups(shape, size)
+    assert group.num_kv_heads == held
+
+
+# ---- KV groups ------------------------------------------------------------------------------------------------------
 
 
 def test_smollm2_has_one_group_of_all_layers_and_the_known_bytes_per_token():
@@ -161,7 +314,7 @@ SMOLLM2_LAYERS = [(576 + 192 + 192, 576), (576, 576), (1536, 576), (1536, 576), 
 
 def test_smollm2_has_its_known_bytes_in_every_quantization():
     shape = ModelShape.from_config(SMOLLM2_135M)
-    assert [(linear.out_features, linear.in_features) for linear in block_linears(shape)] == SMOLLM2_LAYERS
+    assert [(linear.out_features, linear.in_features) for linear in block_linears(shape, 0)] == SMOLLM2_LAYERS
     rows = 30 * sum(rows for rows, _ in SMOLLM2_LAYERS)
     weights = 30 * sum(rows * inputs for rows, inputs in SMOLLM2_LAYERS)
     others = 49152 * 576 + 30 * 2 * 576 + 576  # tied embeddings, norms
@@ -169,6 +322,13 @@ def test_smollm2_has_its_known_bytes_in_every_quantization():
     assert weight_bytes(shape, "bfloat16", "int8") == 2 * others + weights + 4 * rows == 163_483_776
     assert weight_bytes(shape, "bfloat16", "int4") == 2 * others + weights // 2 + 2 * weights // 32 == 116_413_056
     assert weight_bytes(shape, "float32", "int8") == 4 * others + weights + 4 * rows
+
+
+def test_experts_and_their_router_stay_in_the_models_type():
+    shape = ModelShape.from_config(QWEN3_30B_A3B)
+    attention = 48 * (2048 * (32 + 4 + 4) * 128 + 32 * 128 * 2048)
+    rows = 48 * ((32 + 4 + 4) * 128 + 2048)
+    assert weight_bytes(shape, "bfloat16", "int8") == 2 * (30_532_122_624 - attention) + attention + 4 * rows
 
 
 def test_biases_embeddings_and_an_untied_head_stay_in_the_models_type():
@@ -220,8 +380,8 @@ WHOLE_GROUPS = st.builds(
 def test_fewer_bits_are_fewer_bytes_and_nothing_but_the_blocks_layers_shrinks(shape, dtype):
     none, int8, int4 = (weight_bytes(shape, dtype, quantization) for quantization in ("none", "int8", "int4"))
     assert int4 < int8 < none
-    weights = shape.num_layers * sum(linear.num_weights for linear in block_linears(shape))
-    rows = shape.num_layers * sum(linear.out_features for linear in block_linears(shape))
+    weights = shape.num_layers * sum(linear.num_weights for linear in block_linears(shape, 0))
+    rows = shape.num_layers * sum(linear.out_features for linear in block_linears(shape, 0))
     assert none - int8 == (dtype_bytes(dtype) - 1) * weights - 4 * rows
     assert int8 - int4 == weights // 2 - weights // 16 + 4 * rows
 
@@ -254,8 +414,47 @@ def test_float16_is_no_type_that_quantised_weights_are_computed_in(quantization)
 
 
 def test_a_quantization_without_a_size_is_refused_with_those_that_have_one():
-    with pytest.raises(ModelConfigError, match="'fp8' has no size; wanted one of: none, int8, int4"):
-        weight_bytes(ModelShape.from_config(SMOLLM2_135M), "bfloat16", "fp8")
+    with pytest.raises(ModelConfigError, match="'fp4' has no size; wanted one of: none, fp8, int8, int4"):
+        weight_bytes(ModelShape.from_config(SMOLLM2_135M), "bfloat16", "fp4")
+
+
+def test_fp8_takes_a_byte_a_weight_and_a_scale_a_row():
+    shape = ModelShape.from_config(SMOLLM2_135M)
+    rows = 30 * sum(rows for rows, _ in SMOLLM2_LAYERS)
+    weights = 30 * sum(rows * inputs for rows, inputs in SMOLLM2_LAYERS)
+    assert weight_bytes(shape, "bfloat16", "fp8") == 2 * (parameter_count(shape) - weights) + weights + 4 * rows
+    assert PACKED_FORMATS["fp8"].num_bytes(Linear("qkv", 48, 64)) == 48 * (64 + 4), "no panels to fill up"
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_fp8_computes_in_bfloat16_alone(dtype):
+    shape = ModelShape.from_config(LLAMA_3_8B)
+    with pytest.raises(ModelConfigError, match=f"fp8 computes in bfloat16, and the model's dtype is {dtype}; set"):
+        weight_bytes(shape, dtype, "fp8")
+
+
+def test_layers_that_are_no_sixteens_are_refused_by_fp8():
+    shape = ModelShape.from_config({**SMOLLM2_135M, "intermediate_size": 1500})
+    with pytest.raises(ModelConfigError, match="multiples of 16, and some are not: gate 576 → 1500, up 576 → 1500, do"):
+        weight_bytes(shape, "bfloat16", "fp8")
+
+
+# ---- an fp8 cache ---------------------------------------------------------------------------------------------------
+
+
+def test_the_type_of_the_kv_cache_is_that_of_the_model_unless_it_is_asked_for():
+    assert resolve_kv_dtype("auto", "float16") == "float16"
+    assert resolve_kv_dtype("fp8", "float16") == FP8_KV_DTYPE
+
+
+@given(GROUPS, st.sampled_from([16, 32, 128]))
+def test_an_fp8_page_holds_a_byte_a_number_and_a_scale_for_each_token_and_head(group, block_size):
+    heads = 2 * len(group.layers) * group.num_kv_heads * block_size
+    found = page_bytes(group, block_size, FP8_KV_DTYPE)
+    assert found == heads * group.head_dim + 4 * heads
+    assert found == page_bytes(group, block_size, "bfloat16") // 2 + 4 * heads
+    assert kv_bytes_per_token([group], FP8_KV_DTYPE) * block_size == found
+    assert num_blocks(7 * found, [group], block_size, FP8_KV_DTYPE) == 7
 
 
 # ---- what is no model -----------------------------------------------------------------------------------------------

@@ -43,23 +43,31 @@ class Endpoint:
             time.sleep(0.05)
 
     def engine_pid(self) -> int:
-        """The engine's front, found among the processes below `pagelet up`."""
+        """The engine's front."""
+        return self._process(b"pagelet_engine.server")
+
+    def rank_pid(self, rank: int) -> int:
+        """Of a rank other than 0, of an engine that has several."""
+        return self._process(b"pagelet_engine.worker.ranks", b"--rank", str(rank).encode())
+
+    def _process(self, *words: bytes) -> int:
+        """Found among the processes below `pagelet up`, by words of its command."""
         parents: dict[int, int] = {}
-        fronts = []
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 arguments = (folder / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue  # it has ended meanwhile
-            if b"pagelet_engine.server" in arguments:
-                fronts.append(int(folder.name))
-        for front in fronts:
-            ancestor = front
+            if set(words) <= set(arguments):
+                found.append(int(folder.name))
+        for process in found:
+            ancestor = process
             while ancestor := parents.get(ancestor, 0):
                 if ancestor == self.process.pid:
-                    return front
-        raise AssertionError("no engine runs below pagelet up")
+                    return process
+        raise AssertionError(f"no {b' '.join(words).decode()} runs below pagelet up")
 
 
 def manifest(model: Path, **engine: Any) -> dict[str, Any]:

@@ -98,3 +98,13 @@ async def ask_until_answered(client: AsyncOpenAI, limit_s: float = 60) -> str:
             if time.monotonic() > until_s:
                 raise
             await asyncio.sleep(0.2)
+
+
+async def test_an_engine_of_three_ranks_comes_back_when_one_of_them_is_killed(smollm2: Path, tmp_path: Path) -> None:
+    spec = manifest(smollm2, dtype="float32", tensorParallelSize=3)
+    with serve(spec, tmp_path) as endpoint:
+        async with AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0) as client:
+            before = await ask_streaming(client, "What is the capital of France?", 20)
+            os.kill(endpoint.rank_pid(1), signal.SIGKILL)
+        async with AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key="none", max_retries=0) as client:
+            assert await ask_until_answered(client, 120) == before

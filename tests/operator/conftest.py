@@ -215,6 +215,9 @@ def services(draw: st.DrawFn, models: st.SearchStrategy[dict[str, Any]] | None =
     engine, limits = fields.get("engine", {}), fields.get("resources", {}).get("limits", {})
     if engine.get("device") == "cpu" or (engine.get("device") != "cuda" and not any("/" in name for name in limits)):
         fields["engine"] = {**engine, **draw(some_of(quantization=st.sampled_from(["none", "int8", "int4"])))}
+    elif engine.get("dtype", "auto") in ("auto", "bfloat16"):
+        fp8 = some_of(quantization=st.sampled_from(["none", "fp8"]), kvCacheDtype=st.sampled_from(["auto", "fp8"]))
+        fields["engine"] = {**engine, **draw(fp8)}
     return load_inference_service(document() | {"metadata": metadata, "spec": {"model": model, **fields}})
 
 

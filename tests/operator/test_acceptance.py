@@ -17,7 +17,7 @@ MIG, SHARED = "nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"
 LLAMA_8B = ModelShape(
     "LlamaForCausalLM", 4096, 32, 32, 8, 128, 14336, 128256, 8192, (None,) * 32, checkpoint_dtype="bfloat16"
 )
-TINY = ModelShape("LlamaForCausalLM", 64, 2, 6, 3, 16, 128, 256, 1024, (None,) * 2, checkpoint_dtype="float32")
+TINY = ModelShape("LlamaForCausalLM", 64, 2, 6, 3, 16, 192, 256, 1024, (None,) * 2, checkpoint_dtype="float32")
 TINY_BLOCK = 2 * 2 * 3 * 16 * 16 * 4  # layers, K and V, heads, head size, tokens, bytes
 
 
@@ -78,6 +78,7 @@ def test_a_folder_of_this_machine_is_refused_in_a_cluster() -> None:
         ({"resources": gpus(1, MIG)}, ""),
         ({"engine": {"tensorParallelSize": 3}, "resources": gpus(2)}, "TooFewDevices"),
         ({"engine": {"tensorParallelSize": 2}}, "TooFewDevices"),
+        ({"engine": {"tensorParallelSize": 3, "device": "cpu"}}, ""),
         ({"resources": gpus(4)}, "DevicesWasted"),
         ({"engine": {"tensorParallelSize": 3}, "resources": gpus(3)}, ""),
         ({"engine": {"tensorParallelSize": 2}, "resources": {"requests": {GPU: "2"}}}, "HeadsNotDivided"),
@@ -112,8 +113,9 @@ def test_sentences_about_devices_have_the_numbers() -> None:
 def test_heads_are_split_evenly_and_the_sizes_that_can_are_named() -> None:
     uneven = refused(engine={"tensorParallelSize": 4}, resources=gpus(4))
     assert uneven is not None
-    assert "6 attention heads and 3 KV heads cannot be spread evenly over 4 accelerators; sizes that can: 1, 3, 6" in (
-        uneven.message
+    assert uneven.message.endswith(
+        "the model's 6 attention heads, 3 KV heads and an intermediate size of 192 cannot be spread evenly over 4 "
+        "accelerators: 6 = 1 × 4 + 2, 4 = 1 × 3 + 1; sizes that can: 1, 3, 6"
     )
     # Six ranks hold each of the three KV heads twice.
     assert refused(engine={"tensorParallelSize": 6}, resources=gpus(6)) is None
@@ -158,6 +160,12 @@ def test_weights_that_cannot_be_quantised_are_refused_with_what_to_set_once_the_
         "bfloat16",
     )
     assert refused(saved, engine={"quantization": "int8", "dtype": "bfloat16"}) is None
+    on_a_gpu = {"engine": {"quantization": "fp8"}, "resources": gpus(1)}
+    assert refused(replace(TINY, checkpoint_dtype="bfloat16"), **on_a_gpu) is None
+    assert refused(saved, **on_a_gpu) == Refusal(
+        "NotQuantizable",
+        "spec.engine.quantization: fp8 computes in bfloat16, and the model's dtype is float16; set dtype: bfloat16",
+    )
     assert refused(saved) is None
 
 

@@ -33,6 +33,7 @@ def test_replicas_gateway_and_suspension_keep_the_revision(service: InferenceSer
         {"engine": {"maxNumSeqs": 7}},
         {"engine": {"drainTimeout": "7s"}},
         {"engine": {"quantization": "int4"}},
+        {"engine": {"kvCacheDtype": "fp8", "device": "cuda"}},
         {"resources": {"limits": {"nvidia.com/gpu": 1}}},
         {"restartedAt": "2026-11-23T10:00:00Z"},
     ],
@@ -43,7 +44,10 @@ def test_a_field_that_needs_a_restart_makes_a_new_revision(service: InferenceSer
 
 def test_a_default_that_is_written_out_makes_no_new_revision(service: InferenceService) -> None:
     explicit = load_inference_service(
-        document(engine={"blockSize": 16, "kvCacheMemory": "4Gi", "quantization": "none"}, restartedAt="")
+        document(
+            engine={"blockSize": 16, "kvCacheMemory": "4Gi", "quantization": "none", "kvCacheDtype": "auto"},
+            restartedAt="",
+        )
     )
     assert revision_hash(explicit.spec) == revision_hash(service.spec)
 

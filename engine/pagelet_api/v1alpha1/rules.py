@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pagelet_api.config import Device, Dtype, Quantization
+from pagelet_api.config import Device, Dtype, KvCacheDtype, Quantization
 from pagelet_api.v1alpha1.inference_service import InferenceService
 from pagelet_api.v1alpha1.model_source import CaBundleRef, PvcStorage
 from pagelet_api.v1alpha1.part import Part
@@ -54,6 +54,13 @@ def _names_accelerators(resources: str) -> str:
     return " || ".join(
         f"(has({resources}.{kind}) && {resources}.{kind}.exists(n, {named}))" for kind in ("limits", "requests")
     )
+
+
+_ON_CPU = (
+    f"(self.engine.device == 'cpu' || (self.engine.device == 'auto' && !({_names_accelerators('self.resources')})))"
+)
+"""CEL: `_on_cpu`."""
+_CPU_QUANTIZATIONS = (Quantization.INT8, Quantization.INT4)
 
 
 def _on_cpu(spec: InferenceServiceSpec) -> bool:
@@ -147,25 +154,52 @@ RULES = (
     ),
     Rule(
         path="spec.engine",
-        cel="self.quantization == 'none' || self.dtype != 'float16'",
+        cel="!(self.quantization in ['int8', 'int4']) || self.dtype != 'float16'",
         sentence=(
             "spec.engine.dtype: quantization int8 and int4 compute in bfloat16 or float32, and float16 is asked for; "
             "set dtype to bfloat16, or quantization to none"
         ),
         holds=lambda service: (
-            service.spec.engine.quantization is Quantization.NONE or service.spec.engine.dtype is not Dtype.FLOAT16
+            service.spec.engine.quantization not in _CPU_QUANTIZATIONS or service.spec.engine.dtype is not Dtype.FLOAT16
+        ),
+    ),
+    Rule(
+        path="spec.engine",
+        cel="self.quantization != 'fp8' || self.dtype in ['auto', 'bfloat16']",
+        sentence=(
+            "spec.engine.dtype: quantization fp8 computes in bfloat16, and another type is asked for; set dtype to "
+            "bfloat16, or quantization to none"
+        ),
+        holds=lambda service: (
+            service.spec.engine.quantization is not Quantization.FP8
+            or service.spec.engine.dtype in (Dtype.AUTO, Dtype.BFLOAT16)
         ),
     ),
     Rule(
         path="spec",
-        cel=(
-            "self.engine.quantization == 'none' || self.engine.device == 'cpu' || "
-            f"(self.engine.device == 'auto' && !({_names_accelerators('self.resources')}))"
-        ),
+        cel=f"!(self.engine.quantization in ['int8', 'int4']) || {_ON_CPU}",
         sentence=(
             "spec.engine.quantization: int8 and int4 are formats of the cpu device, and an accelerator is asked for; "
-            "set quantization to none, or device to cpu"
+            "set quantization to fp8 or none, or device to cpu"
         ),
-        holds=lambda service: service.spec.engine.quantization is Quantization.NONE or _on_cpu(service.spec),
+        holds=lambda service: service.spec.engine.quantization not in _CPU_QUANTIZATIONS or _on_cpu(service.spec),
+    ),
+    Rule(
+        path="spec",
+        cel=f"self.engine.quantization != 'fp8' || !{_ON_CPU}",
+        sentence=(
+            "spec.engine.quantization: fp8 is a format of accelerators, and the engine computes on the cpu; set "
+            "quantization to int8, int4 or none, or ask for an accelerator"
+        ),
+        holds=lambda service: service.spec.engine.quantization is not Quantization.FP8 or not _on_cpu(service.spec),
+    ),
+    Rule(
+        path="spec",
+        cel=f"self.engine.kvCacheDtype == 'auto' || !{_ON_CPU}",
+        sentence=(
+            "spec.engine.kvCacheDtype: fp8 is a type of accelerators, and the engine computes on the cpu; set "
+            "kvCacheDtype to auto, or ask for an accelerator"
+        ),
+        holds=lambda service: service.spec.engine.kv_cache_dtype is KvCacheDtype.AUTO or not _on_cpu(service.spec),
     ),
 )

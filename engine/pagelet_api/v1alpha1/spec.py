@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema
 
-from pagelet_api.config import Device, Dtype, Quantization
+from pagelet_api.config import Device, Dtype, KvCacheDtype, Quantization
 from pagelet_api.quantities import MAX_TEXT, QUANTITY_PATTERN, Duration, Memory, parse_quantity
 from pagelet_api.v1alpha1.model_source import ModelSource, ModelStorage
 from pagelet_api.v1alpha1.part import Part
@@ -95,10 +95,13 @@ class EngineSpec(Part):
     """auto: the accelerator that the resources ask for, else cpu. A device that is asked for and cannot be used ends
     the engine with one line; it never falls back to another."""
     dtype: Dtype = Dtype.AUTO
-    """Type of weights and KV cache; auto: the checkpoint's own."""
+    """Type of weights and KV cache, where nothing below says otherwise; auto: the checkpoint's own."""
     quantization: Quantization = Quantization.NONE
-    """How the weights of linear layers are held, on the cpu device: int8 has a scale a row, int4 a scale for every 32
-    inputs of a row; both are made when the model is loaded, and all else stays in dtype. none: in dtype."""
+    """How the weights of linear layers are held; all else stays in dtype, and so do experts. On accelerators fp8, with
+    a scale a row, activations being quantised too, token by token. On the cpu device int8, with a scale a row, and
+    int4, with a scale for every 32 inputs of a row. All are made when the model is loaded. none: in dtype."""
+    kv_cache_dtype: KvCacheDtype = KvCacheDtype.AUTO
+    """Type of the KV cache. fp8, on accelerators: half the bytes, with a scale for each token and head. auto: dtype."""
     max_model_len: Annotated[int, Field(ge=0, le=2**24)] = 0
     """Tokens of prompt and output of one sample; 0: as many as the model was made for."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] = 1

@@ -11,9 +11,10 @@ from pagelet_engine.kernels.cpu.library import NativeBackend
 from pagelet_engine.kernels.cpu.ops import CpuOps
 from pagelet_engine.kernels.cpu.tape import Program, Tape, record
 from pagelet_engine.kernels.cpu.weights import NATIVE_DTYPES, PackedWeight, WeightMemory
-from pagelet_engine.layers.backend import CacheLayer
+from pagelet_engine.layers.backend import Activation, AttentionSettings, CacheLayer, ExpertWeights, Routing
 from pagelet_engine.layers.batch import Batch
-from pagelet_engine.weights.destination import Destination, check_shape
+from pagelet_engine.layers.ranks import OneRank
+from pagelet_engine.weights.destination import Destination, Part, check_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +66,19 @@ class Packed:
         self._ops, self._memory, self._dtype = ops, memory, dtype
 
     def declare(
-        self, layer: nn.Module, out_features: int, in_features: int, bias: bool, is_gated: bool = False
+        self, layer: nn.Module, out_features: int, in_features: int, bias: bool, gate: Activation | None = None
     ) -> None:
+        assert gate in (None, Activation.SILU), f"the ops have no {gate}: kernels/cpu/limits.py"
+        is_gated = gate is not None
         layer.packed = self._memory.packed(out_features, in_features, self._dtype, is_gated)  # type: ignore[assignment]
         layer.register_buffer("bias", torch.zeros(packed(layer).padded_columns) if bias else None)
 
-    def load(self, layer: nn.Module, name: str, rows: slice) -> Mapping[str, Destination]:
+    def load(self, layer: nn.Module, name: str, rows: slice, part: Part) -> Mapping[str, Destination]:
         weight = packed(layer)
         first, last, _ = rows.indices(weight.columns)
+        assert part.shape == (last - first, weight.in_features), "one rank holds all of it"
         destinations: dict[str, Destination] = {
-            f"{name}.weight": PanelRows(self._ops.native, weight, first, (last - first, weight.in_features))
+            f"{name}.weight": PanelRows(self._ops.native, weight, first, part.shape)
         }
         if isinstance(layer.bias, Tensor):
             destinations[f"{name}.bias"] = BiasColumns(layer.bias, weight.places(first, last))
@@ -93,9 +97,11 @@ def packed(layer: nn.Module) -> PackedWeight:
 
 
 class CpuBackend:
-    """Implements `backend.Backend`. One thread at a time."""
+    """Implements `backend.Backend`. One thread at a time, and one rank."""
 
     device = torch.device("cpu")
+    add_rms_norm = None
+    ranks = OneRank()
 
     def __init__(self, native: NativeBackend, dtype: torch.dtype, weight_dtype: Dtype | None = None) -> None:
         """weight_dtype: of the linear layers, where it is not the activations'."""
@@ -106,7 +112,8 @@ class CpuBackend:
         self.linears = Packed(self.ops, memory, own if weight_dtype is None else weight_dtype)
         self.tables = Packed(self.ops, memory, own)
 
-    def embedding(self, table: nn.Module, batch: Batch) -> Tensor:
+    def embedding(self, table: nn.Module, batch: Batch, first_token: int | None = None, scale: float = 1.0) -> Tensor:
+        assert (first_token, scale) == (None, 1.0), "the op looks up rows, all of them, as they are"
         return self.ops.embedding(_own(batch).step, packed(table), self.dtype)
 
     def head_logits(self, table: nn.Module, x: Tensor) -> Tensor:
@@ -118,7 +125,9 @@ class CpuBackend:
     def rotary(self, inverse_frequencies: Tensor, batch: Batch) -> Tensor:
         return self.ops.rotary(_own(batch).step, inverse_frequencies)
 
-    def attention(self, qkv: Tensor, rotary: Tensor, batch: Batch, cache: CacheLayer, scale: float) -> Tensor:
+    def attention(
+        self, qkv: Tensor, rotary: Tensor, batch: Batch, cache: CacheLayer, settings: AttentionSettings
+    ) -> Tensor:
         own = _own(batch)
         pages = own.pages[cache.group]
         kv = KvLayer(
@@ -130,8 +139,11 @@ class CpuBackend:
             num_kv_heads=cache.num_kv_heads,
             head_dim=cache.head_dim,
         )
-        self.ops.rope_kv_write(own.step, qkv, rotary, kv)
-        return self.ops.paged_attention(own.step, qkv, kv, scale)
+        self.ops.rope_kv_write(own.step, qkv, rotary, kv, settings.q_norm, settings.k_norm, settings.norm_eps)
+        return self.ops.paged_attention(own.step, qkv, kv, settings.scale, settings.soft_cap)
+
+    def experts(self, x: Tensor, weights: ExpertWeights, routing: Routing) -> Tensor:
+        raise NotImplementedError("the ops have no experts: kernels/cpu/limits.py")
 
     def record(
         self,

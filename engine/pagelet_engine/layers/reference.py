@@ -1,16 +1,23 @@
 """The reference backend: every op in a few lines of torch, on any device."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pagelet_engine.kernels.reference import embedding, head_logits, linear, rms_norm, rope_kv_write, silu_mul
+from pagelet_engine.kernels.reference import (
+    embedding,
+    experts,
+    gated_activation,
+    head_logits,
+    rms_norm,
+    rope_kv_write,
+)
 from pagelet_engine.kernels.reference import paged_attention as attention
-from pagelet_engine.layers.backend import CacheLayer
+from pagelet_engine.layers.backend import AttentionSettings, CacheLayer, ExpertWeights, Routing
 from pagelet_engine.layers.batch import Batch
-from pagelet_engine.weights.destination import Destination, TensorRows
+from pagelet_engine.layers.plain import Plain, held
+from pagelet_engine.layers.ranks import OneRank, Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,47 +42,21 @@ class ReferenceBatch(Batch):
     groups: tuple[GroupBatch, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Plain:
-    """Weights as numbers of one dtype."""
-
-    dtype: torch.dtype
-    device: torch.device
-
-    def declare(
-        self, layer: nn.Module, out_features: int, in_features: int, bias: bool, is_gated: bool = False
-    ) -> None:
-        layer.register_parameter("weight", self._parameter(out_features, in_features))
-        layer.register_parameter("bias", self._parameter(out_features) if bias else None)
-        layer.is_gated = is_gated  # type: ignore[assignment]  # nn.Module takes plain attributes too
-
-    def load(self, layer: nn.Module, name: str, rows: slice) -> Mapping[str, Destination]:
-        parts = {f"{name}.{part}": parameter for part, parameter in layer.named_parameters(recurse=False)}
-        return {part: TensorRows(parameter.data[rows]) for part, parameter in parts.items()}
-
-    def apply(self, layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        weight, bias = layer.weight, layer.bias
-        assert isinstance(weight, Tensor)
-        assert bias is None or isinstance(bias, Tensor)
-        product = linear.linear(x, weight, bias, residual)
-        return silu_mul.silu_mul(product) if layer.is_gated else product
-
-    def _parameter(self, *shape: int) -> nn.Parameter:
-        return nn.Parameter(torch.empty(shape, dtype=self.dtype, device=self.device), requires_grad=False)
-
-
 class ReferenceBackend:
     """Implements `backend.Backend`."""
 
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
-        self.dtype, self.device = dtype, device
-        self.linears = self.tables = Plain(dtype, device)
+    add_rms_norm = None
 
-    def embedding(self, table: nn.Module, batch: Batch) -> Tensor:
-        return embedding.embedding(_own(batch).token_ids, _weight(table))
+    def __init__(self, dtype: torch.dtype, device: torch.device, ranks: Ranks | None = None) -> None:
+        self.dtype, self.device = dtype, device
+        self.ranks: Ranks = OneRank() if ranks is None else ranks
+        self.linears = self.tables = Plain(dtype, device, gated_activation.gated_activation)
+
+    def embedding(self, table: nn.Module, batch: Batch, first_token: int | None = None, scale: float = 1.0) -> Tensor:
+        return embedding.embedding(_own(batch).token_ids, held(table)[0], first_token, scale)
 
     def head_logits(self, table: nn.Module, x: Tensor) -> Tensor:
-        return head_logits.head_logits(x, _weight(table))
+        return head_logits.head_logits(x, held(table)[0])
 
     def rms_norm(self, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         return rms_norm.rms_norm(x, weight, eps)
@@ -87,18 +68,25 @@ class ReferenceBackend:
         cos, sin = angles.cos(), angles.sin()
         return torch.cat((cos, cos, -sin, sin), dim=1).view(len(positions), 2, -1)
 
-    def attention(self, qkv: Tensor, rotary: Tensor, batch: Batch, cache: CacheLayer, scale: float) -> Tensor:
+    def attention(
+        self, qkv: Tensor, rotary: Tensor, batch: Batch, cache: CacheLayer, settings: AttentionSettings
+    ) -> Tensor:
         group = _own(batch).groups[cache.group]
         kv_rows = group.kv_rows[cache.layer]
+        if settings.q_norm is not None and settings.k_norm is not None:
+            query, key = qkv[:, : cache.num_heads], qkv[:, cache.num_heads : -cache.num_kv_heads]
+            query.copy_(rms_norm.rms_norm(query, settings.q_norm, settings.norm_eps))
+            key.copy_(rms_norm.rms_norm(key, settings.k_norm, settings.norm_eps))
         query = rope_kv_write.rope_kv_write(qkv, rotary, kv_rows, group.slot_mapping, cache.num_kv_heads)
-        return attention.paged_attention(query, kv_rows, group.plan, scale).view(len(qkv), -1)
+        attended = attention.paged_attention(query, kv_rows, group.plan, settings.scale, settings.soft_cap)
+        return attended.view(len(qkv), -1)
+
+    def experts(self, x: Tensor, weights: ExpertWeights, routing: Routing) -> Tensor:
+        router_logits = head_logits.head_logits(x, weights.router)
+        ids, shares = experts.route(router_logits, routing.experts_per_token, routing.renormalise)
+        return experts.experts(x, weights.gate_up, weights.down, ids, shares, routing.activation)
 
 
 def _own(batch: Batch) -> ReferenceBatch:
     assert isinstance(batch, ReferenceBatch), f"a batch of another backend: {type(batch)}"
     return batch
-
-
-def _weight(table: nn.Module) -> Tensor:
-    assert isinstance(table.weight, Tensor)
-    return table.weight

@@ -23,7 +23,7 @@ class RopeSettings:
     scaling: Mapping[str, Any]
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "RopeSettings":
+    def from_config(cls, config: Mapping[str, Any], default_theta: float = 10_000.0) -> "RopeSettings":
         """Raises ModelConfigError for a kind we lack, naming those we have, and for missing or impossible numbers."""
         scaling = config.get("rope_parameters") or config.get("rope_scaling") or {}
         if not isinstance(scaling, Mapping):
@@ -33,7 +33,7 @@ class RopeSettings:
             raise ModelConfigError(
                 f"config.json: rope type {kind!r} is not supported; supported are: {', '.join(INVERSE_FREQUENCIES)}"
             )
-        theta = scaling.get("rope_theta", config.get("rope_theta", 10_000.0))
+        theta = scaling.get("rope_theta", config.get("rope_theta", default_theta))
         settings = cls(_positive("rope_theta", theta), kind, scaling)
         if (partial := scaling.get("partial_rotary_factor", config.get("partial_rotary_factor", 1.0))) != 1.0:
             raise ModelConfigError(f"config.json: partial_rotary_factor: wanted 1.0, found {partial!r}: not supported")

@@ -2,9 +2,10 @@
 
 import select
 import socket
+import threading
 from contextlib import suppress
 
-from pagelet_engine.server.framing import FrameDecoder, frame_prefix
+from pagelet_engine.framing import FrameDecoder, frame_prefix
 
 MAX_UNSENT_BYTES = 256 * 2**20
 """A front this far behind is stuck: it reads all the time, and bounds what each client may lag."""
@@ -24,6 +25,7 @@ class CoreChannel:
         self._pipe = pipe
         self._decoder = FrameDecoder()
         self._unsent = bytearray()
+        self._sending = threading.Lock()  # the watch over the ranks says the last words from a thread of its own
         self._max_unsent_bytes = max_unsent_bytes
         self._poll = select.poll()
         self._received = memoryview(bytearray(_RECEIVE_BYTES))
@@ -43,7 +45,8 @@ class CoreChannel:
             # With bytes left to send, also wake when the front has read: then they can go on their way.
             self._poll.register(self._pipe, select.POLLIN | (select.POLLOUT if self._unsent else 0))
             self._poll.poll(wait_s * 1000)
-        self._flush()
+        with self._sending:
+            self._flush()
         try:
             count = self._pipe.recv_into(self._received)
         except BlockingIOError:
@@ -59,7 +62,21 @@ class CoreChannel:
 
         Raises PipeClosed, also when the front is hopelessly behind.
         """
-        prefix = frame_prefix(payload)
+        with self._sending:
+            self._enqueue(frame_prefix(payload), payload)
+
+    def close(self, patience_s: float) -> None:
+        """Send what is left, for at most `patience_s` and while the front reads, then close."""
+        with self._sending:
+            try:
+                if self._unsent:
+                    self._pipe.settimeout(patience_s)
+                    self._pipe.sendall(self._unsent)
+            except OSError:
+                pass  # The front has gone or is stuck; it will see the pipe close all the same.
+            self._pipe.close()
+
+    def _enqueue(self, prefix: bytes, payload: bytes) -> None:
         if self._unsent:
             self._unsent += prefix
             self._unsent += payload
@@ -70,16 +87,6 @@ class CoreChannel:
         sent = self._send([prefix, payload])
         if sent < len(prefix) + len(payload):
             self._unsent += (prefix + payload)[sent:]
-
-    def close(self, patience_s: float) -> None:
-        """Send what is left, for at most `patience_s` and while the front reads, then close."""
-        try:
-            if self._unsent:
-                self._pipe.settimeout(patience_s)
-                self._pipe.sendall(self._unsent)
-        except OSError:
-            pass  # The front has gone or is stuck; it will see the pipe close all the same.
-        self._pipe.close()
 
     def _flush(self) -> None:
         if self._unsent:

@@ -5,7 +5,6 @@ Owns the process, its end of the pipe's descriptor, and the last lines it said. 
 
 import asyncio
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -72,18 +71,13 @@ class CoreChild:
         self._process.wait()
 
 
-def describe_exit(code: int) -> str:
-    """How a process ended, in words: an exit code is negative for a signal, as subprocess has it."""
-    if code >= 0:
-        return f"exited with code {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
+def core_arguments(model_dir: Path, config_file: Path, started_s: float, ranks_port: int) -> list[str]:
+    """`started_s` is when this engine started, on the monotonic clock; on `ranks_port`, ranks of other pods find it."""
+    arguments = ["--model", str(model_dir), "--config", str(config_file)]
+    return [*arguments, "--started-s", str(started_s), "--ranks-port", str(ranks_port)]
 
 
-def core_command(model_dir: Path, config_file: Path, started_s: float) -> list[str]:
-    """The command of the real core; `started_s` is when this engine started, on the monotonic clock."""
-    module = "pagelet_engine.server.core_process"
-    arguments = ["--model", str(model_dir), "--config", str(config_file), "--started-s", str(started_s)]
-    return [sys.executable, "-m", module, *arguments]
+def core_command(model_dir: Path, config_file: Path, started_s: float, ranks_port: int) -> list[str]:
+    """The command of the real core."""
+    arguments = core_arguments(model_dir, config_file, started_s, ranks_port)
+    return [sys.executable, "-m", "pagelet_engine.server.core_process", *arguments]

@@ -7,8 +7,8 @@ import asyncio
 import socket
 from collections.abc import Callable
 
+from pagelet_engine.framing import FrameDecoder, FrameError, frame_prefix
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.framing import FrameDecoder, FrameError, frame_prefix
 
 MAX_WAITING_BYTES = 64 * 2**20
 """Commands that the core has not read. It reads between steps, so this much means that it hangs or is flooded."""

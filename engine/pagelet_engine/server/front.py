@@ -19,8 +19,9 @@ from pagelet_api.config import EngineConfig
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pagelet_engine.cgroup import Cgroup
+from pagelet_engine.child_process import describe_exit
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.core_child import CoreChild, describe_exit
+from pagelet_engine.server.core_child import CoreChild
 from pagelet_engine.server.core_link import CoreLink
 from pagelet_engine.server.core_status import CoreStatus
 from pagelet_engine.server.grpc_server import GrpcServer, PortError, port_error
@@ -177,9 +178,10 @@ class Front:
     async def _mourn(self, log: "asyncio.Task[None]") -> int:
         """The core's end is the engine's: tell the clients, then one line that says why."""
         code = await self._child.wait(GOODBYE_S)
-        await log
+        await asyncio.wait([log], timeout=GOODBYE_S)  # a rank that a device holds on to may keep it open
         requests = len(self._in_flight)
-        self._in_flight.end(Code.UNAVAILABLE, f"the engine's core {describe_exit(code)}")
+        last_words = f": {self._status.last_words}" if self._status.last_words else ""
+        self._in_flight.end(Code.UNAVAILABLE, f"the engine's core {describe_exit(code)}{last_words}"[:MAX_SENTENCE])
         await self._grpc.stop(GOODBYE_S / 5)
         if self._status.model is None and self._status.last_words:
             _say(self._status.last_words)

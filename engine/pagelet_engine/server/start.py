@@ -65,11 +65,6 @@ def start_engine(
     model_dir: Path, config: EngineConfig, import_worker: Callable[[], WorkerKind], clock: StartupClock
 ) -> StartedEngine:
     """Make the engine ready to serve. Raises StartError."""
-    if config.tensor_parallel_size > 1:
-        raise StartError(
-            f"tensorParallelSize: wanted {config.tensor_parallel_size} accelerators, this release computes on 1; "
-            "set 1, with an accelerator that holds the whole model"
-        )
     with clock.phase("import"):
         kind = import_worker()
     with clock.phase("load"):

@@ -1,6 +1,7 @@
 """From a step's segments to the flat tensors that the reference backend takes."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +14,42 @@ from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.slots import Slots
 
 
+@dataclass(frozen=True, slots=True)
+class TokenLayout:
+    """Where a step's tokens are: in their sequences, and in the cache. One sequence after the other."""
+
+    positions: IntArray
+    """(tokens,) each token's place in its own sequence."""
+    token_slots: IntArray
+    """(tokens,) each token's slot."""
+    cu_query_lens: IntArray
+    """(seqs + 1,)"""
+    seq_lens: IntArray
+    """(seqs,) tokens in the cache after this step."""
+    seq_slots: IntArray
+    """(seqs,)"""
+
+    def groups(self, block_tables: Sequence[IntArray], pool: KvPool) -> tuple[GroupBatch, ...]:
+        """block_tables (slots, blocks), by KV group."""
+        groups = []
+        num_blocks = -(-int(self.seq_lens.max()) // pool.block_size)
+        for number, (group, table) in enumerate(zip(pool.groups, block_tables, strict=True)):
+            page_rows = pool.page_rows(number)
+            block = table[self.token_slots, self.positions // pool.block_size].astype(np.int64)
+            plan = plan_attention(
+                self.cu_query_lens,
+                self.seq_lens,
+                table[self.seq_slots, :num_blocks],
+                block_size=pool.block_size,
+                page_rows=page_rows,
+                window=group.window,
+                device=pool.device,
+            )
+            rows = torch.from_numpy(block * page_rows + self.positions % pool.block_size).to(pool.device)
+            groups.append(GroupBatch(pool.layer_rows(number), rows, plan))
+        return tuple(groups)
+
+
 def assemble(segments: Sequence[Segment], slots: Slots, pool: KvPool) -> ReferenceBatch:
     """Lay the segments' tokens one after the other, in their order. Block tables must be up to date."""
     device = slots.device
@@ -23,28 +60,12 @@ def assemble(segments: Sequence[Segment], slots: Slots, pool: KvPool) -> Referen
     seq_of_token = np.repeat(np.arange(len(segments)), lengths)
     positions = np.arange(cu_query_lens[-1]) + (start - cu_query_lens[:-1])[seq_of_token]
     adapters = np.array([slots.seats[segment.slot].adapter_slot for segment in segments])[seq_of_token]
-
-    groups = []
-    for number, group in enumerate(pool.groups):
-        block_table = slots.block_tables[number][slot, : -(-int((start + lengths).max()) // pool.block_size)]
-        page_rows = pool.page_rows(number)
-        block = block_table[seq_of_token, positions // pool.block_size]
-        plan = plan_attention(
-            cu_query_lens,
-            start + lengths,
-            block_table,
-            block_size=pool.block_size,
-            page_rows=page_rows,
-            window=group.window,
-            device=device,
-        )
-        slot_mapping = torch.from_numpy(block * page_rows + positions % pool.block_size).to(device)
-        groups.append(GroupBatch(pool.layer_rows[number], slot_mapping, plan))
+    layout = TokenLayout(positions, slot[seq_of_token], cu_query_lens, start + lengths, slot)
     return ReferenceBatch(
         token_ids=_token_ids(segments, cu_query_lens, slots),
         positions=torch.from_numpy(positions).to(device),
         adapter_slots=torch.from_numpy(adapters).to(device),
-        groups=tuple(groups),
+        groups=layout.groups(slots.block_tables, pool),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which backend computes: the CPU's C++ ops where they can, the reference everywhere else."""
+"""Which backend computes on a CPU: C++ ops where they can, the reference everywhere else."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ _WEIGHT_DTYPES = {Quantization.NONE: None, Quantization.INT8: Dtype.INT8, Quanti
 
 
 def choose_backend(
-    device: torch.device, dtype: torch.dtype, quantization: Quantization, shape: ModelShape, block_size: int
+    dtype: torch.dtype, quantization: Quantization, shape: ModelShape, block_size: int
 ) -> ReferenceBackend | CpuBackend:
     """Says in one line when a CPU gets less than it could.
 
@@ -35,11 +35,6 @@ def choose_backend(
     threads = min(torch.get_num_threads(), usable_cores())
     torch.set_num_threads(threads)
     level = os.environ.get(LEVEL_ENV, "")
-    if device.type != "cpu":
-        _refuse_quantization(
-            quantization, "the engine computes on an accelerator; set quantization: none, or device: cpu"
-        )
-        return ReferenceBackend(dtype, device)
     reason = f"{LEVEL_ENV} says so" if level == REFERENCE else why_not(shape, dtype, block_size)
     if reason is None:
         try:
@@ -51,7 +46,7 @@ def choose_backend(
     if reason is not None:
         _refuse_quantization(quantization, f"it cannot compute with its C++ ops: {reason}")
         print(f"pagelet engine: computing with the slow reference ops: {reason}", file=sys.stderr, flush=True)
-        return ReferenceBackend(dtype, device)
+        return ReferenceBackend(dtype, torch.device("cpu"))
     torch.set_num_threads(1)  # the backend's own threads do the work
     return CpuBackend(native, dtype, _WEIGHT_DTYPES[quantization])
 

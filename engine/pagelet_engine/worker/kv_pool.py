@@ -1,5 +1,6 @@
 """The KV cache's memory: for each group one array of pages, a page being one block with all layers of the group."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -29,21 +30,25 @@ class KvPool:
         self.groups = tuple(groups)
         self.block_size = block_size
         self.device = device
-        self.pages = tuple(
-            torch.empty(
-                (num_blocks, len(group.layers), block_size, 2, group.num_kv_heads, group.head_dim),
-                dtype=dtype,
-                device=device,
-            )
-            for group in groups
+        views = [_PageViews(group, block_size, dtype) for group in groups]
+        self.bytes = tuple(torch.empty(num_blocks, view.page_bytes, dtype=torch.uint8, device=device) for view in views)
+        """By group: (blocks, page_bytes) uint8, the device's blocks as they are copied."""
+        is_pinned = device.type == "cuda"
+        host = tuple(
+            torch.empty(num_host_blocks, view.page_bytes, dtype=torch.uint8, pin_memory=is_pinned) for view in views
         )
-        host_pages = tuple(
-            torch.empty((num_host_blocks, *pages.shape[1:]), dtype=dtype, pin_memory=device.type != "cpu")
-            for pages in self.pages
-        )
-        self._tiers = {Tier.DEVICE: self.pages, Tier.HOST: host_pages}
-        self.layer_rows = tuple(_layer_rows(pages) for pages in self.pages)
-        """For each group and layer of it: (rows, 2, kv_heads, head_dim), from that layer's first row to the end."""
+        self._tiers = {Tier.DEVICE: self.bytes, Tier.HOST: host}
+        self.pages = tuple(view.numbers(pages) for view, pages in zip(views, self.bytes, strict=True))
+        """By group: (blocks, layers, block_size, 2, kv_heads, head_dim)."""
+        self.scales = tuple(view.scales(pages) for view, pages in zip(views, self.bytes, strict=True))
+        """By group: (blocks, layers, block_size, 2, kv_heads) fp32 where the numbers are fp8, else None."""
+
+    def layer_rows(self, group: int) -> tuple[Tensor, ...]:
+        """For each layer of the group: (rows, 2, kv_heads, head_dim), from that layer's first row to the end."""
+        pages = self.pages[group]
+        _, layers, block_size, *row = pages.shape
+        rows = pages.view(-1, *row)
+        return tuple(rows[layer * block_size :] for layer in range(layers))
 
     def page_rows(self, group: int) -> int:
         """Token slots from one block to the next."""
@@ -60,7 +65,7 @@ class KvPool:
         host = self._tiers[Tier.HOST]
         copies = [
             BlockCopy(group, Tier.DEVICE, block % len(pages), Tier.HOST, block % len(host[group]))
-            for group, pages in enumerate(self.pages)
+            for group, pages in enumerate(self.bytes)
             for block in range(_MEASURED_BLOCKS)
         ]
         self.copy(copies)  # the memory is there from now on
@@ -75,7 +80,24 @@ class KvPool:
             torch.cuda.synchronize(self.device)
 
 
-def _layer_rows(pages: Tensor) -> tuple[Tensor, ...]:
-    _, layers, block_size, *row = pages.shape
-    rows = pages.view(-1, *row)
-    return tuple(rows[layer * block_size :] for layer in range(layers))
+class _PageViews:
+    """A page: the numbers of all layers of the group, and behind them their scales if they are fp8."""
+
+    def __init__(self, group: KvGroup, block_size: int, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._rows = (len(group.layers), block_size, 2, group.num_kv_heads)
+        self._head_dim = group.head_dim
+        num_rows = math.prod(self._rows)
+        self._number_bytes = num_rows * group.head_dim * dtype.itemsize
+        self._has_scales = dtype == torch.float8_e4m3fn
+        self.page_bytes = self._number_bytes + num_rows * torch.float32.itemsize * self._has_scales
+
+    def numbers(self, pages: Tensor) -> Tensor:
+        numbers: Tensor = pages[:, : self._number_bytes].view(self._dtype).unflatten(1, (*self._rows, self._head_dim))
+        return numbers
+
+    def scales(self, pages: Tensor) -> Tensor | None:
+        if not self._has_scales:
+            return None
+        scales: Tensor = pages[:, self._number_bytes :].view(torch.float32).unflatten(1, self._rows)
+        return scales

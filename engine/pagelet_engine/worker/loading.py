@@ -1,33 +1,29 @@
-"""From a model folder and a configuration to a model with its weights and its KV pool."""
+"""From a model folder and a configuration to a model with its weights and its KV pool, on a CPU in one process."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pagelet_api import sizes
-from pagelet_api.config import Device, EngineConfig
-from pagelet_api.memory_plan import DoesNotFitError, pool_blocks, resolve_max_model_len
-from pagelet_api.model_folder import ModelFolderError, read_object, verify
-from pagelet_api.sizes import KvGroup, ModelConfigError, ModelShape
+from pagelet_api.config import EngineConfig, KvCacheDtype, Quantization
+from pagelet_api.memory_plan import pool_blocks
+from pagelet_api.sizes import KvGroup
 
 from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.layers.cpu import CpuBackend
 from pagelet_engine.layers.reference import ReferenceBackend
-from pagelet_engine.models.registry import Model, build_model
-from pagelet_engine.weights.checkpoint import Checkpoint
-from pagelet_engine.weights.destination import WeightsError
-from pagelet_engine.weights.loading import load_weights
+from pagelet_engine.models.registry import Model
 from pagelet_engine.worker.backends import choose_backend
-from pagelet_engine.worker.budget import Budget, accelerator_budget, check_fits, container_budget
+from pagelet_engine.worker.blueprint import Blueprint, load_verified
+from pagelet_engine.worker.budget import check_fits
 from pagelet_engine.worker.execution import EagerExecution, Execution
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.model_facts import ModelError, ModelFacts, begin_token, end_tokens
+from pagelet_engine.worker.model_facts import ModelError, ModelFacts
 from pagelet_engine.worker.recorded_execution import RecordedExecution
 from pagelet_engine.worker.slots import Slots
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,54 +41,63 @@ def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
     """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
 
     Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
-    weights that do not fit config.json, a device that is not there, a quantization that device or model do not have,
-    and too little memory for weights and KV pool.
+    weights that do not fit config.json, a quantization that a CPU or the model does not have, and too little memory for
+    weights and KV pool.
     """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="verify") as pool:
-        verification = pool.submit(verify, model_dir, config.digest)
-        try:
-            return _load(model_dir, config, verification)
-        except (ModelFolderError, ModelConfigError, DoesNotFitError, WeightsError) as error:
-            # Files that are not what they should be explain what went wrong in reading them.
-            cause = verification.exception() or error
-            raise ModelError(str(cause)) from cause
+    return load_verified(model_dir, config.digest, lambda: _load(model_dir, config))
 
 
-def _load(model_dir: Path, config: EngineConfig, digest: Future[str]) -> LoadedModel:
-    raw = read_object(model_dir / "config.json")
-    shape = ModelShape.from_config(raw)
-    max_model_len = resolve_max_model_len(config.max_model_len, shape)
-    device = _device(config.device)
-    dtype = sizes.resolve_dtype(config.dtype.value, shape)
-    groups = sizes.kv_groups(shape)
-    num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, dtype)
-    num_host_blocks = sizes.num_blocks(config.host_cache_bytes, groups, config.block_size, dtype)
-    weight_bytes = sizes.weight_bytes(shape, dtype, config.quantization)
-    backend = choose_backend(device, _DTYPES[dtype], config.quantization, shape, config.block_size)
-    if budget := _budget(device, config):
-        host_bytes = config.host_cache_bytes if device.type == "cpu" else 0
-        check_fits(budget, weight_bytes, config.kv_cache_bytes + host_bytes)
-
-    model = build_model(shape, raw, backend)
-    load_weights(Checkpoint(model_dir), model.load(), model.ignored)
-    pool = _pool(config, groups, num_blocks, num_host_blocks, _DTYPES[dtype], device)
-    generation = model_dir / "generation_config.json"
-    facts = ModelFacts(
-        digest=digest.result(),
-        architecture=shape.architecture,
-        parameters=sizes.parameter_count(shape),
-        weight_bytes=weight_bytes,
-        dtype=dtype,
-        kv_cache_dtype=dtype,
-        vocab_size=shape.vocab_size,
-        max_model_len=max_model_len,
-        eos_token_ids=end_tokens(raw, read_object(generation) if generation.exists() else {}, shape.vocab_size),
-        bos_token_id=begin_token(raw, shape.vocab_size),
-        device="rocm" if device.type == "cuda" and torch.version.hip else device.type,
+def _load(model_dir: Path, config: EngineConfig) -> Callable[[str], LoadedModel]:
+    refuse_gpu_formats(config)
+    blueprint = Blueprint.read(model_dir, config)
+    groups = sizes.kv_groups(blueprint.shape)
+    kv_dtype = blueprint.kv_dtype_name
+    num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, kv_dtype)
+    num_host_blocks = sizes.num_blocks(config.host_cache_bytes, groups, config.block_size, kv_dtype)
+    check_memory(blueprint.weight_bytes, config)
+    backend = choose_backend(blueprint.dtype, config.quantization, blueprint.shape, config.block_size)
+    model = blueprint.build(backend)
+    pool = new_pool(config, groups, num_blocks, num_host_blocks, blueprint.kv_dtype)
+    return lambda digest: LoadedModel(
+        pool,
+        num_blocks,
+        num_host_blocks,
+        blueprint.facts(digest, _CPU),
+        lambda slots: _execution(model, backend, pool, slots, config),
     )
-    return LoadedModel(
-        pool, num_blocks, num_host_blocks, facts, lambda slots: _execution(model, backend, pool, slots, config)
-    )
+
+
+def refuse_gpu_formats(config: EngineConfig) -> None:
+    """Raises ModelError for weights, or a KV cache, that nothing on a CPU computes with."""
+    advice = "which GPUs compute with, and the engine computes on a CPU; set"
+    if config.quantization is Quantization.FP8:
+        raise ModelError(f"quantization: fp8 wanted, {advice} none, int8 or int4")
+    if config.kv_cache_dtype is KvCacheDtype.FP8:
+        raise ModelError(f"kvCacheDtype: fp8 wanted, {advice} auto")
+
+
+def check_memory(weight_bytes: int, config: EngineConfig) -> None:
+    """Raises ModelError, with the sum, where a container's limit is too low for weights and pools."""
+    limit_bytes = Cgroup().memory_limit_bytes()
+    if limit_bytes is not None:
+        check_fits(limit_bytes, weight_bytes, config.kv_cache_bytes + config.host_cache_bytes)
+
+
+def new_pool(
+    config: EngineConfig,
+    groups: tuple[KvGroup, ...],
+    num_blocks: int,
+    num_host_blocks: int,
+    dtype: torch.dtype,
+) -> KvPool:
+    """In a CPU's memory. Raises ModelError where the machine does not give it."""
+    try:
+        return KvPool(groups, num_blocks, config.block_size, dtype, _CPU, num_host_blocks)
+    except RuntimeError as error:  # torch's out of memory
+        host = f" and hostCacheMemory: {config.host_cache_bytes} bytes" if num_host_blocks else ""
+        raise ModelError(
+            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes{host}, which this machine does not give; ask for less"
+        ) from error
 
 
 def _execution(
@@ -109,43 +114,3 @@ def _execution(
         max_sampled=slots.num_slots,
     )
     return RecordedExecution(backend.ops.native, program, pool, slots, slots.num_slots)
-
-
-def _budget(device: torch.device, config: EngineConfig) -> Budget | None:
-    """None: nothing but the machine itself limits it."""
-    if device.type != "cpu":
-        _, total_bytes = torch.cuda.mem_get_info(device)
-        return accelerator_budget(total_bytes, config.gpu_memory_utilization_percent)
-    limit_bytes = Cgroup().memory_limit_bytes()
-    return None if limit_bytes is None else container_budget(limit_bytes)
-
-
-def _pool(
-    config: EngineConfig,
-    groups: tuple[KvGroup, ...],
-    num_blocks: int,
-    num_host_blocks: int,
-    dtype: torch.dtype,
-    device: torch.device,
-) -> KvPool:
-    try:
-        return KvPool(groups, num_blocks, config.block_size, dtype, device, num_host_blocks)
-    except RuntimeError as error:  # torch's out of memory, on every device
-        host = f" and hostCacheMemory: {config.host_cache_bytes} bytes" if num_host_blocks else ""
-        raise ModelError(
-            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes{host}, which this machine does not give; ask for less"
-        ) from error
-
-
-def _device(wanted: Device) -> torch.device:
-    """Raises ModelError for a device that this machine, or this build of torch, does not offer."""
-    if wanted is Device.CPU:
-        return torch.device("cpu")
-    available = torch.cuda.is_available()
-    if wanted is Device.AUTO:
-        return torch.device("cuda" if available else "cpu")
-    built_for = Device.ROCM if torch.version.hip else Device.CUDA
-    if not available or built_for is not wanted:
-        found = f"no usable device (torch {torch.__version__} is built for {built_for})"
-        raise ModelError(f"device: wanted {wanted}, found {found}; choose device cpu, or start where one is")
-    return torch.device("cuda")

@@ -1,4 +1,4 @@
-"""A worker in this process: executes steps on one device, one after the other."""
+"""A worker in this process. On a CPU it executes steps one after the other; on a GPU it is the only rank."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +12,10 @@ from torch import Tensor
 
 from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
+from pagelet_engine.worker.accelerators import choose_device
+from pagelet_engine.worker.device.execution import Alone
+from pagelet_engine.worker.device.kits import choose_kit
+from pagelet_engine.worker.device.loading import LoadedLeader, load_leader
 from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.execution import Execution
 from pagelet_engine.worker.kv_pool import KvPool
@@ -36,8 +40,10 @@ class LoadedWorker:
     model: ModelFacts
 
 
-def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
+def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker | LoadedLeader:
     """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
+    if choose_device(config.device).type != "cpu":
+        return load_leader(model_dir, config, Alone(), choose_kit(config), lambda step, header: None)
     loaded = load_model(model_dir, config)
     facts, pool = loaded.facts, loaded.pool
     max_blocks = -(-facts.max_model_len // config.block_size)
@@ -48,7 +54,7 @@ def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
 
 
 class LocalWorker:
-    """Implements `core.step.Worker`. On a CPU, submit returns when the step is done; on a GPU, when it is launched."""
+    """Implements `core.step.Worker` on a CPU: submit returns when the step is done."""
 
     def __init__(self, execution: Execution, pool: KvPool, slots: Slots) -> None:
         self._execution, self._pool, self._slots = execution, pool, slots
@@ -70,7 +76,7 @@ class LocalWorker:
             if segment.table_updates:
                 slots.update_tables(segment)
         if not step.segments:
-            return LaunchedStep(step, None, None, {})
+            return LaunchedStep(step, None, None, None)
         ends = list(accumulate(segment.num_tokens for segment in step.segments))
         drawing = [
             (segment, end - 1) for segment, end in zip(step.segments, ends, strict=True) if segment.samples_token
@@ -85,11 +91,12 @@ class LocalWorker:
             slots.note_drawn([draw.slot for draw in draws], drawn.tokens)
             if wants_logits:
                 logprobs = self._logprobs([segment for segment, _ in drawing], self._execution.logits(), drawn)
-        prompts = {}
-        for segment, end in zip(step.segments, ends, strict=True):
-            if asked := self._prompt_logprobs(segment, end - segment.num_tokens):
-                prompts[segment.sample] = asked
-        return LaunchedStep(step, drawn, logprobs, prompts)
+        prompts = [
+            asked
+            for segment, end in zip(step.segments, ends, strict=True)
+            if (asked := self._prompt_logprobs(segment, end - segment.num_tokens))
+        ]
+        return LaunchedStep(step, drawn, logprobs, AskedLogprobs.joined(prompts) if prompts else None)
 
     def _draw(self, draws: Sequence[Draw]) -> Drawn:
         execution = self._execution

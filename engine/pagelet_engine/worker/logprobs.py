@@ -1,7 +1,7 @@
 """Log probabilities of the raw distribution: before penalties, temperature and filters."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -22,6 +22,14 @@ class RawLogprobs:
     """(rows, most) the most likely tokens."""
     top: Tensor
     """(rows, most)"""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in fields(self)]
+
+    def like(self, tensors: Iterator[Tensor]) -> "RawLogprobs":
+        """The same, with the next of these for its own tensors."""
+        return RawLogprobs(*(next(tensors) for _ in fields(self)))
 
     def to_host(self, counts: Iterator[int]) -> list[TokenLogprobs]:
         """One entry a row, with the next of `counts` as its number of alternatives: likeliest first, ties by token."""

@@ -1,6 +1,6 @@
 """A step's answer on its way from the device to the core."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -21,6 +21,14 @@ class AskedLogprobs:
     samples: tuple[int, ...]
     counts: tuple[int, ...]
 
+    @classmethod
+    def joined(cls, several: Sequence["AskedLogprobs"]) -> "AskedLogprobs":
+        return cls(
+            [part for each in several for part in each.parts],
+            tuple(sample for each in several for sample in each.samples),
+            tuple(count for each in several for count in each.counts),
+        )
+
     def to_host(self) -> dict[int, tuple[TokenLogprobs, ...]]:
         """By sample, in the order of the rows."""
         counts = iter(self.counts)
@@ -31,6 +39,10 @@ class AskedLogprobs:
         return {sample: tuple(own) for sample, own in of_sample.items()}
 
 
+def _nothing() -> None:
+    """A device that has done everything already."""
+
+
 @dataclass(frozen=True, slots=True)
 class LaunchedStep:
     """A step that runs, or has run, on the device."""
@@ -39,11 +51,13 @@ class LaunchedStep:
     drawn: Drawn | None
     """A row for each segment that samples a token, in their order."""
     logprobs: AskedLogprobs | None
-    prompt_logprobs: Mapping[int, AskedLogprobs]
-    """By sample."""
+    prompt_logprobs: AskedLogprobs | None
+    wait: Callable[[], None] = _nothing
+    """Until all of these are in host memory, and the step's copies are made."""
 
     def result(self) -> Mapping[int, Sampled]:
         """Wait for the device."""
+        self.wait()
         drawing = [segment for segment in self.step.segments if segment.samples_token]
         tokens = self.drawn.tokens.tolist() if self.drawn else []
         sound = self.drawn.sound.tolist() if self.drawn else []
@@ -52,12 +66,13 @@ class LaunchedStep:
             for segment, token, is_sound in zip(drawing, tokens, sound, strict=True)
         }
         logprobs = self.logprobs.to_host() if self.logprobs else {}
+        prompts = self.prompt_logprobs.to_host() if self.prompt_logprobs else {}
         results = {}
         for segment in self.step.segments:
             number = segment.sample
             token = token_of.get(number)
             broken = token is None and segment.samples_token
-            prompt = self.prompt_logprobs[number].to_host()[number] if number in self.prompt_logprobs else ()
+            prompt = prompts.get(number, ())
             if broken:
                 results[number] = Sampled((), (), prompt, broken=True)
             else:

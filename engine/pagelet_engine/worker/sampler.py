@@ -1,7 +1,7 @@
 """One token a row of logits, for the whole batch at once.
 
 The order: repetition, presence and frequency penalty, logit bias, min_tokens (edits.py), temperature, top-k, top-p,
-min-p (sampling_ops.py), then one uniform number (philox.py): the drawn token is the first, in vocabulary order, whose
+min-p (sampling_ops.py), then one uniform number (Philox): the drawn token is the first, in vocabulary order, whose
 cumulative weight exceeds u × the total. Temperature 0 takes the largest logit, of equals the lowest token. A row's
 token is a function of its logits, its parameters and its position alone: never of who else is in the batch.
 """

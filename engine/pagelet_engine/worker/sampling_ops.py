@@ -9,9 +9,9 @@ from torch import Tensor
 from pagelet_engine.kernels.cpu import sampling as native_sampling
 from pagelet_engine.kernels.cpu.library import NativeBackend
 from pagelet_engine.kernels.cpu.sampling import DrawSettings
+from pagelet_engine.kernels.reference.philox import uniform
 from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.logprobs import RawLogprobs, raw_logprobs
-from pagelet_engine.worker.philox import uniform
 from pagelet_engine.worker.random_draw import draw_random
 from pagelet_engine.worker.slots import Slots
 

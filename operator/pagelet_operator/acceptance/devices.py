@@ -2,6 +2,7 @@
 
 from pagelet_api.config import Device
 from pagelet_api.model_report import ModelFacts
+from pagelet_api.sizes import uneven
 from pagelet_api.v1alpha1 import InferenceService, InferenceServiceSpec
 
 from pagelet_operator.acceptance.rule import Numbers, Rule
@@ -48,6 +49,8 @@ def _several_slices(service: InferenceService, model: ModelFacts | None) -> Numb
 
 
 def _more_than_a_pod(service: InferenceService, model: ModelFacts | None) -> Numbers | None:
+    if service.spec.engine.device is Device.CPU:
+        return None  # its ranks are processes of one pod
     wanted, found = service.spec.engine.tensor_parallel_size, sum(_accelerators(service.spec).values())
     return {"wanted": wanted, "found": found} if wanted > max(1, found) else None
 
@@ -62,16 +65,9 @@ def _wasted(service: InferenceService, model: ModelFacts | None) -> Numbers | No
 
 def _uneven(service: InferenceService, model: ModelFacts | None) -> Numbers | None:
     size = service.spec.engine.tensor_parallel_size
-    if model is None or _splits(size, model.shape.num_heads, model.shape.num_kv_heads):
+    if model is None or not (found := uneven(model.shape, size)):
         return None
-    heads, kv_heads = model.shape.num_heads, model.shape.num_kv_heads
-    fitting = ", ".join(str(n) for n in range(1, heads + 1) if _splits(n, heads, kv_heads))
-    return {"heads": heads, "kv_heads": kv_heads, "size": size, "fitting": fitting}
-
-
-def _splits(size: int, heads: int, kv_heads: int) -> bool:
-    """KV heads are split too, or held more than once where there are fewer of them."""
-    return heads % size == 0 and (kv_heads % size == 0 or size % kv_heads == 0)
+    return {"parts": found.parts, "size": size, "sums": found.sums, "fitting": found.fitting}
 
 
 DEVICE_RULES: tuple[Rule, ...] = (
@@ -120,8 +116,8 @@ DEVICE_RULES: tuple[Rule, ...] = (
     Rule(
         "HeadsNotDivided",
         "spec.engine.tensorParallelSize",
-        "spec.engine.tensorParallelSize: the model's {heads} attention heads and {kv_heads} KV heads cannot be spread "
-        "evenly over {size} accelerators; sizes that can: {fitting}",
+        "spec.engine.tensorParallelSize: the model's {parts} cannot be spread evenly over {size} accelerators: {sums}; "
+        "sizes that can: {fitting}",
         _uneven,
     ),
 )

@@ -51,6 +51,7 @@ def engine_config(service: InferenceService, facts: Facts) -> EngineConfig:
         device=resolve_device(service.spec),
         dtype=engine.dtype,
         quantization=engine.quantization,
+        kv_cache_dtype=engine.kv_cache_dtype,
         max_model_len=engine.max_model_len,
         tensor_parallel_size=engine.tensor_parallel_size,
         gpu_memory_utilization_percent=engine.gpu_memory_utilization_percent,

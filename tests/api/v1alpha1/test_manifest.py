@@ -114,8 +114,8 @@ def test_null_is_the_same_as_left_out(path):
         ("spec.engine.device", "tpu", "spec.engine.device: wanted 'auto', 'cuda', 'rocm' or 'cpu', found \"tpu\""),
         (
             "spec.engine.quantization",
-            "fp8",
-            "spec.engine.quantization: wanted 'none', 'int8' or 'int4', found \"fp8\"",
+            "fp4",
+            "spec.engine.quantization: wanted 'none', 'fp8', 'int8' or 'int4', found \"fp4\"",
         ),
         ("spec.engine.blockSize", 24, "spec.engine.blockSize: wanted a multiple of 16, found 24"),
         (
@@ -215,7 +215,10 @@ BREAKERS = {
     ),
     "an alias is the same": ("spec.model", {"name": "gpt", "aliases": ["gpt"], "source": {"path": "x"}}),
     "compute in bfloat16 or float32": ("spec.engine", {"quantization": "int8", "dtype": "float16"}),
+    "fp8 computes in bfloat16": ("spec.engine", {"quantization": "fp8", "dtype": "float32", "device": "cuda"}),
     "formats of the cpu device": ("spec.engine", {"quantization": "int4", "device": "cuda"}),
+    "fp8 is a format of accelerators": ("spec.engine", {"quantization": "fp8", "device": "cpu"}),
+    "fp8 is a type of accelerators": ("spec.engine", {"kvCacheDtype": "fp8"}),
     "maxNumBatchedTokens is below": ("spec.engine", {"maxNumSeqs": 64, "maxNumBatchedTokens": 63}),
 }
 
@@ -226,9 +229,8 @@ def test_a_broken_rule_is_said_in_the_rules_own_sentence(words):
     assert _problems(_with(*BREAKERS[words])) == (rule.sentence,)
 
 
-@pytest.mark.parametrize("quantization", ["int8", "int4"])
-@pytest.mark.parametrize(
-    ("device", "resources", "accepted"),
+DEVICES = pytest.mark.parametrize(
+    ("device", "resources", "on_cpu"),
     [
         ("auto", {}, True),
         ("auto", {"limits": {"cpu": 4, "rdma/hca": 1}}, True),
@@ -240,16 +242,33 @@ def test_a_broken_rule_is_said_in_the_rules_own_sentence(words):
         ("auto", {"requests": {"amd.com/gpu": "1"}}, False),
     ],
 )
-def test_weights_are_quantised_on_the_cpu_alone(quantization, device, resources, accepted):
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int4"])
+@DEVICES
+def test_weights_are_held_as_small_integers_on_the_cpu_alone(quantization, device, resources, on_cpu):
     document = _with("spec.engine", {"quantization": quantization, "device": device})
     document["spec"]["resources"] = resources
-    if accepted:
+    if on_cpu:
         assert load_inference_service(document).spec.engine.quantization == quantization
     else:
         (problem,) = _problems(document)
         assert problem.startswith("spec.engine.quantization: int8 and int4 are formats of the cpu device")
     document["spec"]["engine"]["quantization"] = "none"
     load_inference_service(document)
+
+
+@DEVICES
+def test_weights_and_kv_cache_are_fp8_on_accelerators_alone(device, resources, on_cpu):
+    document = _with("spec.engine", {"quantization": "fp8", "kvCacheDtype": "fp8", "device": device})
+    document["spec"]["resources"] = resources
+    if on_cpu:
+        weights, cache = _problems(document)
+        assert weights.startswith("spec.engine.quantization: fp8 is a format of accelerators")
+        assert cache.startswith("spec.engine.kvCacheDtype: fp8 is a type of accelerators")
+    else:
+        engine = load_inference_service(document).spec.engine
+        assert (engine.quantization, engine.kv_cache_dtype) == ("fp8", "fp8")
 
 
 def test_every_rule_has_a_file_that_breaks_it():

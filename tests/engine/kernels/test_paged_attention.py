@@ -37,7 +37,7 @@ class Case:
             window=self.window,
         )
 
-    def oracle(self, scale: float) -> Tensor:
+    def oracle(self, scale: float, soft_cap: float) -> Tensor:
         heads, kv_heads = self.query.shape[1], self.keys[0].shape[1]
         output = torch.empty(self.query.shape, dtype=torch.float64)
         for seq, (key, value) in enumerate(zip(self.keys, self.values, strict=True)):
@@ -49,6 +49,8 @@ class Case:
             for head in range(heads):
                 of = head // (heads // kv_heads)
                 scores = self.query[tokens, head].double() @ key[:, of].double().T * scale
+                if soft_cap:
+                    scores = soft_cap * (scores / soft_cap).tanh()
                 output[tokens, head] = scores.where(visible, -math.inf).softmax(-1) @ value[:, of].double()
         return output
 
@@ -89,11 +91,11 @@ def make_case(lengths, heads, kv_heads, head_dim, block_size, dtype=torch.float3
     )
 
 
-def check(case: Case, dtype: torch.dtype = torch.float32) -> None:
+def check(case: Case, dtype: torch.dtype = torch.float32, soft_cap: float = 0.0) -> None:
     scale = case.query.shape[-1] ** -0.5
-    output = paged_attention(case.query, case.kv_rows, case.plan(), scale)
+    output = paged_attention(case.query, case.kv_rows, case.plan(), scale, soft_cap)
     assert output.dtype == dtype
-    torch.testing.assert_close(output.double(), case.oracle(scale), rtol=0, atol=TOLERANCE[dtype])
+    torch.testing.assert_close(output.double(), case.oracle(scale, soft_cap), rtol=0, atol=TOLERANCE[dtype])
 
 
 MIXES = {
@@ -125,6 +127,13 @@ def test_agrees_with_the_oracle_for_any_group_of_heads_and_block_size(heads, kv_
 def test_half_precision_stays_within_its_rounding(dtype, head_dim):
     case = make_case([(1, 40), (1, 23), (12, 30), (13, 13)], 6, 2, head_dim, block_size=16, dtype=dtype)
     check(case, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("window", [None, 7])
+def test_scores_are_capped_softly(window, dtype):
+    mix = MIXES["everything at once, in no order"]
+    check(make_case(mix, 6, 2, 16, block_size=16, dtype=dtype, window=window), dtype, soft_cap=0.7)
 
 
 def test_a_chunk_too_large_for_one_mask_is_attended_in_pieces():

@@ -4,13 +4,14 @@ import math
 
 import pytest
 import torch
+from pagelet_engine.kernels.activation import Activation
 from pagelet_engine.kernels.reference.block_copy import block_copy
 from pagelet_engine.kernels.reference.embedding import embedding
+from pagelet_engine.kernels.reference.gated_activation import gated_activation
 from pagelet_engine.kernels.reference.head_logits import head_logits
 from pagelet_engine.kernels.reference.linear import linear
-from pagelet_engine.kernels.reference.rms_norm import add_rms_norm, rms_norm
+from pagelet_engine.kernels.reference.rms_norm import rms_norm
 from pagelet_engine.kernels.reference.rope_kv_write import rope_kv_write
-from pagelet_engine.kernels.reference.silu_mul import silu_mul
 
 DTYPES = [torch.float32, torch.bfloat16]
 # Relative: fp32 sums over a few hundred numbers; bf16 rounds to 8 bits, at most three times in an op.
@@ -31,14 +32,11 @@ def close(found: torch.Tensor, wanted: torch.Tensor, dtype: torch.dtype) -> None
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("tokens", "hidden"), SIZES)
 def test_rms_norm_divides_by_the_root_of_the_mean_square(tokens, hidden, dtype):
-    x, residual = torch.randn(2, tokens, hidden).to(dtype)
+    x = torch.randn(tokens, hidden).to(dtype)
     weight = torch.rand(hidden) + 0.5
     wide = x.double()
     wanted = wide / (wide.square().mean(-1, keepdim=True) + 1e-5).sqrt() * weight.double()
     close(rms_norm(x, weight, 1e-5), wanted, dtype)
-    normed, total = add_rms_norm(x, residual, weight, 1e-5)
-    torch.testing.assert_close(total, x + residual)
-    torch.testing.assert_close(normed, rms_norm(x + residual, weight, 1e-5))
 
 
 def test_rms_norm_of_zeros_is_zero():
@@ -47,11 +45,13 @@ def test_rms_norm_of_zeros_is_zero():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("tokens", "inner"), SIZES)
-def test_silu_mul_gates(tokens, inner, dtype):
+def test_gated_activations_are_their_formulas(tokens, inner, dtype):
     gate_up = (4 * torch.randn(tokens, 2 * inner)).to(dtype)
     before = gate_up.clone()
     gate, up = gate_up.double().chunk(2, -1)
-    close(silu_mul(gate_up), gate / (1 + (-gate).exp()) * up, dtype)
+    close(gated_activation(gate_up, Activation.SILU), gate / (1 + (-gate).exp()) * up, dtype)
+    gelu = gate / 2 * (1 + ((2 / math.pi) ** 0.5 * (gate + 0.044715 * gate**3)).tanh())
+    close(gated_activation(gate_up, Activation.GELU_TANH), gelu * up, dtype)
     torch.testing.assert_close(gate_up, before)
 
 
@@ -74,6 +74,21 @@ def test_embedding_takes_rows():
     torch.testing.assert_close(
         embedding(torch.tensor([10, 0, 10]), weight), torch.stack([weight[i] for i in (10, 0, 10)])
     )
+
+
+def test_embedding_of_a_part_gives_zeros_for_the_tokens_of_others():
+    weight = torch.randn(11, 4)
+    weight[5] = math.nan  # nobody's row
+    found = embedding(torch.tensor([19, 20, 24, 26, 31, 0]), weight, first_token=20)
+    torch.testing.assert_close(
+        found, torch.stack([0 * weight[0], weight[0], weight[4], weight[6], *2 * [0 * weight[0]]])
+    )
+
+
+def test_embedding_scales_in_its_own_type():
+    weight = torch.randn(3, 8).bfloat16()
+    scale = torch.tensor(1152**0.5).bfloat16()
+    assert torch.equal(embedding(torch.arange(3), weight, scale=1152**0.5), weight * scale)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

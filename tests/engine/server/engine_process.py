@@ -1,6 +1,7 @@
 """An engine process under test: its folder, its switches, its ports, its log."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -33,6 +34,7 @@ class EngineProcess:
         program: Sequence[str] = (str(FAKE_ENGINE),),
         model: Path | None = None,
         flags: Mapping[str, object] | None = None,
+        environment: Mapping[str, str] | None = None,
         **config: object,
     ) -> None:
         self.model = model or _fake_model(folder)
@@ -43,7 +45,9 @@ class EngineProcess:
         given = {"--model": self.model, "--config": config_file, "--grpc-port": 0, "--ops-port": 0, **(flags or {})}
         words = [str(word) for flag in given.items() for word in flag]
         with self._log_file.open("wb") as log:
-            self.process = subprocess.Popen([sys.executable, *program, *words], stderr=log)
+            self.process = subprocess.Popen(
+                [sys.executable, *program, *words], stderr=log, env=os.environ | (environment or {})
+            )
 
     # ---- what it says ----------------------------------------------------------------------------------------------
 
@@ -82,9 +86,13 @@ class EngineProcess:
 
     def core_pid(self) -> int:
         """The only child."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        assert len(children) == 1, children
-        return int(children[0])
+        (child,) = _children(self.process.pid)
+        return child
+
+    def rank_pid(self, rank: int) -> int:
+        """Of a rank that the core has started; rank 0 is the core itself."""
+        core = self.core_pid()
+        return _children(core)[rank - 1] if rank else core
 
     # ---- waiting and acting ----------------------------------------------------------------------------------------
 
@@ -123,6 +131,11 @@ def request(request_id: str, tokens: Sequence[int] = (5, 6, 7), **sampling: obje
     return pb.GenerateRequest(
         request_id=request_id, prompt=prompt(*tokens), sampling=pb.SamplingParams(**{"temperature": 0.0, **sampling})
     )
+
+
+def _children(pid: int) -> list[int]:
+    """In the order in which they were started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _fake_model(folder: Path) -> Path:

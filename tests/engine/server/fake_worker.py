@@ -14,7 +14,6 @@ from pathlib import Path
 from pagelet_api.config import EngineConfig
 from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Sampled, Segment, Step, TokenLogprobs, Worker
-from pagelet_engine.server.start import WorkerKind
 
 VOCABULARY = 100_000
 MAX_MODEL_LEN = 50_000
@@ -101,7 +100,3 @@ def load_fake_worker(model_dir: Path, config: EngineConfig) -> FakeLoadedWorker:
     if (model_dir / "broken").exists():
         raise FakeModelError(f"{model_dir} is broken: wanted a model, found a fake")
     return FakeLoadedWorker(FakeWorker(model_dir / "switches"))
-
-
-def import_fake_worker() -> WorkerKind:
-    return WorkerKind(load_fake_worker, FakeModelError)

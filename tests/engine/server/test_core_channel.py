@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from pagelet_engine.framing import FrameDecoder, frame_prefix
 from pagelet_engine.server.core_channel import CoreChannel, PipeClosed
-from pagelet_engine.server.framing import FrameDecoder, frame_prefix
 
 
 @pytest.fixture

@@ -102,13 +102,6 @@ def test_a_wrong_configuration_ends_the_engine_with_one_line(start_engine: Start
     assert len(engine.log.splitlines()) == 1
 
 
-def test_more_accelerators_than_this_release_computes_on_end_the_engine_with_one_line(start_engine: Start) -> None:
-    engine = start_engine(tensorParallelSize=2)
-    assert engine.wait() == 1
-    assert "tensorParallelSize: wanted 2 accelerators, this release computes on 1" in engine.last_line
-    assert "Traceback" not in engine.log
-
-
 def test_a_model_folder_that_is_not_there_ends_the_engine_with_one_line(tmp_path: Path) -> None:
     engine = EngineProcess(tmp_path, model=tmp_path / "nowhere")
     assert engine.wait() == 1

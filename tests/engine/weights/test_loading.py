@@ -1,11 +1,12 @@
 """Weights: everything loaded, ignored by name, or an error that says which file and which tensor."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from pagelet_engine.weights.checkpoint import INDEX, SINGLE, Checkpoint
-from pagelet_engine.weights.destination import Destination, TensorRows, WeightsError
+from pagelet_engine.weights.destination import Destination, Elsewhere, Part, TensorPart, WeightsError
 from pagelet_engine.weights.loading import load_weights
 from safetensors.torch import load_file, save_file
 
@@ -13,14 +14,71 @@ A, B = torch.arange(6.0).view(2, 3), torch.arange(4.0) + 10
 
 
 def destinations(**shapes: tuple[int, ...]) -> dict[str, Destination]:
-    return {name: TensorRows(torch.full(shape, torch.nan)) for name, shape in shapes.items()}
+    return {name: TensorPart.whole(torch.full(shape, torch.nan)) for name, shape in shapes.items()}
 
 
 def test_fills_rows_of_a_fused_parameter_and_converts_its_dtype(tmp_path):
     save_file({"q": A, "k": A + 100}, tmp_path / SINGLE)
     fused = torch.zeros(5, 3, dtype=torch.bfloat16)
-    load_weights(Checkpoint(tmp_path), {"q": TensorRows(fused[:2]), "k": TensorRows(fused[3:])})
+    load_weights(Checkpoint(tmp_path), {"q": TensorPart.whole(fused[:2]), "k": TensorPart.whole(fused[3:])})
     assert fused.tolist() == [*A.tolist(), [0.0] * 3, *(A + 100).tolist()]
+
+
+def test_takes_its_part_of_a_tensor_whose_whole_shape_is_checked(tmp_path):
+    save_file({"matrix": A, "vector": B}, tmp_path / SINGLE)
+    corner, middle = torch.zeros(1, 2), torch.zeros(2)
+    matrix = TensorPart(corner, Part((2, 3), slice(1, 2), slice(1, 3)))
+    vector = TensorPart(middle, Part((4, 7), slice(1, 3)).bias)
+    load_weights(Checkpoint(tmp_path), {"matrix": matrix, "vector": vector})
+    assert (corner.tolist(), middle.tolist()) == ([[4.0, 5.0]], [11.0, 12.0])
+    assert (matrix.num_bytes, vector.num_bytes) == (8, 8)
+    with pytest.raises(WeightsError, match=r"matrix has shape \(2, 3\), config.json wants \(4, 3\)"):
+        load_weights(Checkpoint(tmp_path), {"matrix": TensorPart(corner, Part((4, 3), slice(1, 2))), "vector": vector})
+
+
+def test_a_part_of_no_rows_takes_nothing():
+    TensorPart(torch.zeros(0, 3), Part((2, 3), slice(2, 2))).fill("a", A)
+
+
+def test_what_another_rank_holds_is_checked_and_left():
+    elsewhere = Elsewhere((2, 3))
+    elsewhere.fill("a", A)
+    with pytest.raises(WeightsError, match=r"b has shape \(4,\)"):
+        elsewhere.fill("b", B)
+
+
+def test_a_weight_stored_as_its_distance_from_one_becomes_whole_in_the_parameters_type():
+    weight = torch.zeros(4)
+    TensorPart.whole(weight, offset=1.0).fill("a", torch.full((4,), 2.0**-9).bfloat16())
+    assert weight.tolist() == [1 + 2.0**-9] * 4  # in bfloat16 it would be 1
+
+
+def test_no_more_of_a_file_is_read_than_a_ranks_rows(tmp_path):
+    rows = 64
+    save_file({"a": torch.zeros(rows, 1 << 18)}, tmp_path / SINGLE)  # 64 MiB
+    part = TensorPart(torch.empty(4, 1 << 18), Part((rows, 1 << 18), slice(20, 24)))
+    for name, tensor in Checkpoint(tmp_path).tensors():
+        part.fill(name, tensor)
+        assert part.num_bytes <= resident_bytes(tmp_path / SINGLE) < 2 * part.num_bytes
+
+
+def resident_bytes(path: Path) -> int:
+    """Of this process's mappings of the file."""
+    resident, is_ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            is_ours = line.endswith(str(path))
+        elif is_ours and line.startswith("Rss:"):
+            resident += int(line.split()[1]) * 1024
+    return resident
+
+
+def test_a_large_tensor_is_copied_in_pieces():
+    rows = torch.arange(9.0)[:, None].expand(9, 2 << 20)  # 75 MB, were it no view
+    part = Part((9, 2 << 20), slice(None), slice(7, None))
+    into = torch.zeros(9, (2 << 20) - 7, dtype=torch.bfloat16)
+    TensorPart(into, part).fill("a", rows)
+    assert torch.equal(into, rows[:, 7:].bfloat16())
 
 
 def test_a_missing_tensor_is_named(tmp_path):

@@ -10,10 +10,11 @@ import pytest
 import torch
 from pagelet_api.config import EngineConfig
 from pagelet_engine.core.sampling import SamplingParams
-from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Step, TableUpdate, Worker
-from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.local import LocalWorker
+from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Step, StepHandle, TableUpdate, Worker
+from pagelet_engine.worker.device.loading import COMPARE_ENV
 from pagelet_engine.worker.slots import Slots
+
+from tests.engine.worker.kinds import KINDS, Load
 
 
 @pytest.fixture
@@ -72,8 +73,12 @@ class Driver:
     def step(
         self, *segments: Segment, starts: Sequence[SlotStart] = (), copies: Sequence[BlockCopy] = ()
     ) -> dict[int, Sampled]:
-        step = Step(self.numbers(), tuple(starts), tuple(copies), segments)
-        return dict(self.worker.submit(step).result())
+        return dict(self.submit(*segments, starts=starts, copies=copies).result())
+
+    def submit(
+        self, *segments: Segment, starts: Sequence[SlotStart] = (), copies: Sequence[BlockCopy] = ()
+    ) -> StepHandle:
+        return self.worker.submit(Step(self.numbers(), tuple(starts), tuple(copies), segments))
 
     def generate(self, slot: int, prompt: Sequence[int], sampling: SamplingParams, count: int) -> list[int]:
         """One sample alone, its prompt in one piece."""
@@ -84,21 +89,29 @@ class Driver:
         return drawn
 
 
+@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """(model folder, configuration) → a worker of one kind."""
+    monkeypatch.setenv(COMPARE_ENV, "1")
+    kind: Load = request.param
+    return kind
+
+
 @pytest.fixture
-def drive() -> Callable[..., Driver]:
+def drive(load: Load) -> Callable[..., Driver]:
     """(model folder, settings) → a driver of a new worker, whose KV pool is NaN wherever nothing has been written."""
 
-    def load(folder: Path, num_blocks: int = 64, **settings: object) -> Driver:
+    def start(folder: Path, num_blocks: int = 64, **settings: object) -> Driver:
         config = EngineConfig(**DEFAULTS | settings)
-        loaded = load_model(folder, config)
-        for pages in loaded.pool.pages:
-            pages.fill_(math.nan)
-        slots = Slots(config.max_num_seqs, loaded.facts.vocab_size, 64, len(loaded.pool.groups), loaded.pool.device)
+        loaded = load(folder, config)
+        for pool in loaded.pools:
+            for pages in pool.pages:
+                pages.fill_(math.nan)
         assert loaded.num_blocks >= num_blocks
         blocks = torch.randperm(num_blocks, generator=torch.Generator().manual_seed(0)).tolist()
-        return Driver(LocalWorker(loaded.execution(slots), loaded.pool, slots), config.block_size, blocks)
+        return Driver(loaded.worker, config.block_size, blocks)
 
-    return load
+    return start
 
 
 DEFAULTS = {

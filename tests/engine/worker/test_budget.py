@@ -1,30 +1,20 @@
 """What fits, and the sum that says why not."""
 
 import pytest
-from pagelet_engine.worker.budget import PROCESS_BYTES, accelerator_budget, check_fits, container_budget
+from pagelet_engine.worker.budget import PROCESS_BYTES, check_fits
 from pagelet_engine.worker.model_facts import ModelError
 
 GIB = 2**30
 
 
 def test_what_fits_exactly_fits():
-    check_fits(container_budget(3 * GIB + PROCESS_BYTES), GIB, 2 * GIB)
-    check_fits(accelerator_budget(10 * GIB, 90), 5 * GIB, 4 * GIB)
+    check_fits(3 * GIB + PROCESS_BYTES, GIB, 2 * GIB)
 
 
 def test_a_pool_beyond_the_containers_limit_is_refused_with_the_sum():
     with pytest.raises(ModelError) as refused:
-        check_fits(container_budget(2 * GIB), GIB, 4 * GIB)
+        check_fits(2 * GIB, GIB, 4 * GIB)
     assert str(refused.value) == (
         "memory: wanted 5,376 MiB: weights 1,024 MiB + KV pool 4,096 MiB + process 256 MiB; found this container's "
         "limit of 2,048 MiB; raise resources.limits.memory, or lower kvCacheMemory"
-    )
-
-
-def test_a_pool_beyond_the_share_of_an_accelerator_is_refused_with_the_sum():
-    with pytest.raises(ModelError) as refused:
-        check_fits(accelerator_budget(10 * GIB, 50), GIB, 5 * GIB)
-    assert str(refused.value) == (
-        "memory: wanted 6,144 MiB: weights 1,024 MiB + KV pool 5,120 MiB; found gpuMemoryUtilizationPercent 50 of "
-        "10,240 MiB, which is 5,120 MiB; take a larger accelerator, or lower kvCacheMemory"
     )

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 import torch
-from pagelet_api.config import EngineConfig, Quantization
+from pagelet_api.config import EngineConfig
 from pagelet_api.model_folder import read_digest, write_manifest
-from pagelet_api.sizes import ModelShape
-from pagelet_engine.worker.backends import choose_backend
+from pagelet_engine.worker.device.cpu import cpu_kit
+from pagelet_engine.worker.device.execution import Alone
+from pagelet_engine.worker.device.loading import load_follower
 from pagelet_engine.worker.local import ModelError, load_worker
 
 PAGE_BYTES = 3 * 2 * 2 * 8 * 16 * 4  # layers, K and V, KV heads, head size, tokens, fp32
@@ -16,6 +17,10 @@ PAGE_BYTES = 3 * 2 * 2 * 8 * 16 * 4  # layers, K and V, KV heads, head size, tok
 
 def config(**settings) -> EngineConfig:
     return EngineConfig(**{"model_name": "tiny", "device": "cpu", "kv_cache_bytes": 1 << 20} | settings)
+
+
+class FourRanks(Alone):
+    size = 4
 
 
 @pytest.fixture
@@ -94,11 +99,29 @@ def test_a_quantization_that_is_not_computed_with_is_never_ignored(tiny_llama, q
 
 
 @pytest.mark.parametrize("quantization", ["int8", "int4"])
-def test_quantised_weights_are_of_the_cpu_device_alone(tiny_llama, quantization):
-    shape = ModelShape.from_config(json.loads((tiny_llama().folder / "config.json").read_text()))
-    wanted = f"quantization: {quantization} wanted, .* set quantization: none, or device: cpu"
-    with pytest.raises(ModelError, match=wanted):
-        choose_backend(torch.device("cuda"), torch.bfloat16, Quantization(quantization), shape, 16)
+def test_quantised_weights_are_of_the_cpu_device_alone(quantization):
+    cuda_kit = pytest.importorskip("pagelet_engine.worker.device.cuda_kit", reason="missing: triton")
+    with pytest.raises(ModelError, match=f"quantization: {quantization} wanted, .* or device: cpu"):
+        cuda_kit.weight_format(config(quantization=quantization), torch.bfloat16, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("settings", [{"quantization": "fp8"}, {"kv_cache_dtype": "fp8"}], ids=str)
+def test_what_only_gpus_compute_with_is_refused_on_a_cpu(folder, settings):
+    (value,) = settings.values()
+    with pytest.raises(ModelError, match=rf": {value} wanted, which GPUs .* the engine computes on a CPU; set"):
+        load_worker(folder, config(dtype="bfloat16", **settings))
+
+
+def test_quantised_weights_are_of_one_rank_alone():
+    with pytest.raises(ModelError, match=r"quantization: int8 wanted, .* and there are 2; set quantization: none"):
+        cpu_kit(config(quantization="int8", tensor_parallel_size=2))
+
+
+def test_a_model_that_cannot_be_spread_is_refused_with_the_sum(folder):
+    settings = config(tensor_parallel_size=4)
+    sums = r"tensorParallelSize: 6 attention heads, 2 KV heads .* 6 = 1 × 4 \+ 2; sizes that can: 1, 2"
+    with pytest.raises(ModelError, match=sums):
+        load_follower(folder, settings, FourRanks(), cpu_kit(settings))
 
 
 def test_a_model_that_cannot_be_quantised_is_refused_with_what_to_set(folder):

@@ -123,7 +123,7 @@ def test_a_recorded_pass_is_the_eager_one_bit_by_bit(tiny_llama, dtype):
 
     raw = json.loads((folder / "config.json").read_text())
     shape = ModelShape.from_config(raw)
-    backend = choose_backend(torch.device("cpu"), getattr(torch, dtype), Quantization.NONE, shape, 16)
+    backend = choose_backend(getattr(torch, dtype), Quantization.NONE, shape, 16)
     model = build_model(shape, raw, backend)
     load_weights(Checkpoint(folder), model.load(), model.ignored)
     pool = KvPool(kv_groups(shape), 8, 16, getattr(torch, dtype), torch.device("cpu"))

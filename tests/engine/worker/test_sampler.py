@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
+from pagelet_engine.kernels.reference.philox import uniform
 from pagelet_engine.worker.draw import Draw, Drawn
-from pagelet_engine.worker.philox import uniform
 from pagelet_engine.worker.sampler import greedy, sample
 from pagelet_engine.worker.sampling_ops import SamplingOps
 from pagelet_engine.worker.slots import Slots

@@ -32,10 +32,12 @@ def test_the_same_input_gives_the_same_bytes(service: InferenceService) -> None:
 
 @given(services())
 @some
-def test_no_engine_is_asked_to_quantise_on_an_accelerator(service: InferenceService) -> None:
+def test_no_engine_is_asked_for_a_format_that_its_device_lacks(service: InferenceService) -> None:
     config = engine_config(service, FACTS)
     assert config.quantization == service.spec.engine.quantization
-    assert config.quantization == "none" or config.device == "cpu"
+    formats = ("none", "int8", "int4") if config.device == "cpu" else ("none", "fp8")
+    assert config.quantization in formats
+    assert config.kv_cache_dtype == "auto" or config.device != "cpu"
 
 
 @given(services())

@@ -4,7 +4,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 
 class Dtype(IntEnum):
@@ -94,7 +94,16 @@ class KvLayer(Structure):
 
 
 class RopeKvWriteOp(Structure):
-    _fields_ = (("op", Op), ("kv", KvLayer), ("qkv", c_void_p), ("rotary", c_void_p))
+    _fields_ = (
+        ("op", Op),
+        ("kv", KvLayer),
+        ("qkv", c_void_p),
+        ("rotary", c_void_p),
+        ("q_norm", c_void_p),
+        ("k_norm", c_void_p),
+        ("eps", c_float),
+        ("reserved", c_int32),
+    )
 
 
 class PagedAttentionOp(Structure):

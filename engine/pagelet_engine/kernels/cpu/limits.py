@@ -15,6 +15,12 @@ def why_not(shape: ModelShape, dtype: torch.dtype, block_size: int) -> str | Non
     if dtype not in NATIVE_DTYPES:
         names = " or ".join(str(each).removeprefix("torch.") for each in NATIVE_DTYPES)
         return f"the C++ ops want dtype {names}, found {str(dtype).removeprefix('torch.')}"
+    lacking = {
+        "experts": bool(shape.expert_layers),
+        "norms behind attention and MLP": shape.post_norms,
+    }
+    if wanted := [what for what, is_wanted in lacking.items() if is_wanted]:
+        return f"the C++ ops have no {' and no '.join(wanted)}"
     if block_size % KEYS:
         return f"the C++ ops want a blockSize that is a multiple of {KEYS}, found {block_size}"
     if shape.head_dim % 16:

@@ -89,9 +89,27 @@ class CpuOps:
         self._emit(op, (x,))
         return out
 
-    def rope_kv_write(self, step: Step, qkv: Tensor, rotary: Tensor, kv: KvLayer) -> None:
-        """Queries are rotated where they are; keys and values go to the cache alone."""
-        op = abi.RopeKvWriteOp(self._op(OpKind.ROPE_KV_WRITE, qkv.dtype), kv, qkv.data_ptr(), rotary.data_ptr())
+    def rope_kv_write(
+        self,
+        step: Step,
+        qkv: Tensor,
+        rotary: Tensor,
+        kv: KvLayer,
+        q_norm: Tensor | None = None,
+        k_norm: Tensor | None = None,
+        norm_eps: float = 0.0,
+    ) -> None:
+        """Queries are rotated where they are; keys and values go to the cache alone. q_norm, k_norm (head_dim,) fp32:
+        heads are normalised first; both or neither."""
+        op = abi.RopeKvWriteOp(
+            self._op(OpKind.ROPE_KV_WRITE, qkv.dtype),
+            kv,
+            qkv.data_ptr(),
+            rotary.data_ptr(),
+            _address(q_norm),
+            _address(k_norm),
+            norm_eps,
+        )
         self._emit(op, (qkv, rotary), step)
 
     def paged_attention(self, step: Step, qkv: Tensor, kv: KvLayer, scale: float, soft_cap: float = 0.0) -> Tensor:

@@ -6,6 +6,6 @@ from torch import Tensor
 def block_copy(source: Tensor, destination: Tensor) -> None:
     """Copy one block's page, with all layers of its KV group, over another's; in stream order, and waiting for nobody.
 
-    source, destination (layers, block_size, 2, kv_heads, head_dim): contiguous, each on the device or pinned.
+    source, destination (page_bytes,): contiguous, each on the device or pinned.
     """
     destination.copy_(source, non_blocking=True)

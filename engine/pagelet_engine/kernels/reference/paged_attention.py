@@ -101,8 +101,9 @@ def plan_attention(
     return AttentionPlan(tuple(gathers))
 
 
-def paged_attention(query: Tensor, kv_rows: Tensor, plan: AttentionPlan, scale: float) -> Tensor:
-    """softmax(scale · q·Kᵀ) · V for every query token over its own sequence.
+def paged_attention(query: Tensor, kv_rows: Tensor, plan: AttentionPlan, scale: float, soft_cap: float = 0.0) -> Tensor:
+    """softmax(scale · q·Kᵀ) · V for every query token over its own sequence; with a soft cap, softmax(cap · tanh(scale
+    · q·Kᵀ / cap)) · V.
 
     query (tokens, heads, head_dim), kv_rows (rows, 2, kv_heads, head_dim) → (tokens, heads, head_dim). heads is a
     multiple of kv_heads; head h reads KV head h // (heads // kv_heads). Scores and softmax are fp32.
@@ -122,20 +123,43 @@ def paged_attention(query: Tensor, kv_rows: Tensor, plan: AttentionPlan, scale: 
                 q = q.view(
                     -1, kv_heads, heads // kv_heads, head_dim
                 )  # a head's group is read in one go, as its queries
-            attended = F.scaled_dot_product_attention(
-                q,
-                key,
-                value,
-                attn_mask=piece.mask,
-                is_causal=piece.causal,
-                scale=scale,
-                enable_gqa=q.shape[1] != kv_heads,
+            attended = (
+                _capped(q, key, value, piece, scale, soft_cap) if soft_cap else _attend(q, key, value, piece, scale)
             )
             if isinstance(piece.queries, slice):
                 output[piece.queries] = attended[0].transpose(0, 1)
             else:
                 output[piece.queries] = attended.reshape(-1, heads, head_dim)
     return output
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, piece: Piece, scale: float) -> Tensor:
+    """query (seqs, heads, queries, head_dim), key and value (seqs, kv_heads, context, head_dim) → query's shape."""
+    return F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=piece.mask,
+        is_causal=piece.causal,
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+
+
+def _capped(query: Tensor, key: Tensor, value: Tensor, piece: Piece, scale: float, soft_cap: float) -> Tensor:
+    """As `_attend`, with capped scores."""
+    seqs, heads, queries, _ = query.shape
+    kv_heads, context = key.shape[1:3]
+    groups = query.float().reshape(seqs, kv_heads, -1, query.shape[3])
+    scores = (groups @ key.float().transpose(2, 3)).mul_(scale / soft_cap).tanh_().mul_(soft_cap)
+    scores = scores.view(seqs, heads, queries, context)
+    mask = piece.mask
+    if piece.causal:
+        mask = torch.ones(queries, context, dtype=torch.bool, device=query.device).tril_()
+    if mask is not None:
+        scores = scores.masked_fill_(~mask, -torch.inf)
+    weights = scores.softmax(-1).view(seqs, kv_heads, -1, context)
+    return (weights @ value.float()).view(query.shape).to(query.dtype)
 
 
 def _decode_groups(seqs: IntArray, contexts: IntArray) -> Iterator[IntArray]:

@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation (Zhang & Sennrich 2019), alone and behind a residual sum."""
+"""Root-mean-square normalisation (Zhang & Sennrich 2019)."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,9 +10,3 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x (tokens, hidden) in any dtype, weight (hidden,) fp32 → (tokens, hidden) in x's dtype, rounded once at the end.
     """
     return F.rms_norm(x.float(), weight.shape, weight, eps).to(x.dtype)
-
-
-def add_rms_norm(x: Tensor, residual: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """(rms_norm(x + residual), x + residual), for backends that take the residual here and not in the linear."""
-    total = x + residual
-    return rms_norm(total, weight, eps), total

@@ -28,12 +28,19 @@ def tokens_of(name: int, length: int, cache: Cache) -> torch.Tensor:
     )
 
 
-def run(ops: CpuOps, cache: Cache, parts: list[tuple[torch.Tensor, Sequence_]], soft_cap: float = 0.0) -> torch.Tensor:
-    """One step: each part's tokens from its sequence's start on → (tokens, heads, head_dim)."""
+def run(
+    ops: CpuOps,
+    cache: Cache,
+    parts: list[tuple[torch.Tensor, Sequence_]],
+    soft_cap: float = 0.0,
+    norms: tuple[torch.Tensor, torch.Tensor, float] | tuple[()] = (),
+) -> torch.Tensor:
+    """One step: each part's tokens from its sequence's start on → (tokens, heads, head_dim). norms: the weights of
+    query heads' and of key heads', and epsilon."""
     qkv = torch.cat([own[each.start : each.start + each.length] for own, each in parts]).contiguous()
     held = step_of([each for _, each in parts], cache.block_size, cache.window)
     rotary = ops.rotary(held.step, frequencies(cache.head_dim))
-    ops.rope_kv_write(held.step, qkv, rotary, cache.layer())
+    ops.rope_kv_write(held.step, qkv, rotary, cache.layer(), *norms)
     out = ops.paged_attention(held.step, qkv, cache.layer(), cache.head_dim**-0.5, soft_cap)
     return out.view(len(qkv), cache.num_heads, cache.head_dim)
 
@@ -99,6 +106,20 @@ def test_windows_and_soft_caps_in_prompts_and_in_single_tokens(ops, dtype, windo
     found = run(ops, cache, [(own, Sequence_(0, 599, blocks))], soft_cap)
     assert_near(found, wanted[:599], dtype)
     assert_near(run(ops, cache, [(own, Sequence_(599, 1, blocks))], soft_cap), wanted[599:], dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_query_and_key_heads_are_normalised_before_they_are_rotated(ops, dtype, shape):
+    cache = Cache(*shape, dtype, num_blocks=128)
+    own, eps = tokens_of(0, 40, cache), 0.1
+    q_norm, k_norm = torch.rand(2, cache.head_dim) + 0.5
+    found = run(ops, cache, [(own, Sequence_(0, 40, blocks_for(40, cache)))], norms=(q_norm, k_norm, eps))
+
+    heads, values = own.double().split([cache.num_heads + cache.num_kv_heads, cache.num_kv_heads], dim=1)
+    weight = torch.cat((q_norm.expand(cache.num_heads, -1), k_norm.expand(cache.num_kv_heads, -1))).double()
+    normed = heads / (heads.square().mean(-1, keepdim=True) + eps).sqrt() * weight
+    assert_near(found, oracle(torch.cat((normed, values), dim=1).to(dtype), cache), dtype)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

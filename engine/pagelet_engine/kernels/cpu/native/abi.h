@@ -95,6 +95,10 @@ struct RopeKvWriteOp {
     KvLayer kv;
     void *qkv;  // (rows, heads + 2 × kv_heads, head_dim); queries are rotated in place
     const float *rotary;
+    const float *q_norm;  // (head_dim,) weight of each query head's norm before it is rotated; null: no norms
+    const float *k_norm;  // the same of keys
+    float eps;
+    int32_t reserved;
 };
 
 struct PagedAttentionOp {

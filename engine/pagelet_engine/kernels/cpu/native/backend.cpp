@@ -26,7 +26,7 @@ struct Backend {
 
 namespace {
 
-constexpr int32_t ABI_VERSION = 1;
+constexpr int32_t ABI_VERSION = 2;
 
 // The heads of each KV head, and the largest state of a partial result, from the group's attention ops.
 struct GroupShape {

@@ -48,26 +48,27 @@ void rotary(Run &run, const RotaryOp &op, int64_t index) {
     });
 }
 
+// out = x / sqrt(mean(x²) + eps) · weight, of `size` numbers; out may be x.
+template <class T> INLINE void normalise(const T *x, const float *weight, T *out, int64_t size, float eps) {
+    f16x squares = {};
+    int64_t i = 0;
+    for (; i + 16 <= size; i += 16) {
+        const f16x v = load16(x + i);
+        squares = fma16(v, v, squares);
+    }
+    if (i < size) {
+        const f16x v = load_some(x + i, size - i);
+        squares = fma16(v, v, squares);
+    }
+    const f16x factor = splat(1.0f / sqrtf(sum_lanes(squares) / float(size) + eps));
+    for (i = 0; i + 16 <= size; i += 16) store16(out + i, load16(x + i) * factor * load<f16x>(weight + i));
+    if (i < size) store_some(out + i, load_some(x + i, size - i) * factor * load_some(weight + i, size - i), size - i);
+}
+
 template <class T> void rms_norm(Run &run, const RmsNormOp &op, int64_t index) {
-    const int64_t hidden = op.hidden;
     share_rows(run, index, run.rows(op.op), [&](int64_t row) {
-        const T *x = static_cast<const T *>(op.x) + row * hidden;
-        T *out = static_cast<T *>(op.out) + row * hidden;
-        f16x squares = {};
-        int64_t i = 0;
-        for (; i + 16 <= hidden; i += 16) {
-            const f16x v = load16(x + i);
-            squares = fma16(v, v, squares);
-        }
-        if (i < hidden) {
-            const f16x v = load_some(x + i, hidden - i);
-            squares = fma16(v, v, squares);
-        }
-        const f16x factor = splat(1.0f / sqrtf(sum_lanes(squares) / float(hidden) + op.eps));
-        for (i = 0; i + 16 <= hidden; i += 16)
-            store16(out + i, load16(x + i) * factor * load<f16x>(op.weight + i));
-        if (i < hidden)
-            store_some(out + i, load_some(x + i, hidden - i) * factor * load_some(op.weight + i, hidden - i), hidden - i);
+        const int64_t first = row * op.hidden;
+        normalise(static_cast<const T *>(op.x) + first, op.weight, static_cast<T *>(op.out) + first, op.hidden, op.eps);
     });
 }
 
@@ -119,8 +120,11 @@ template <class T> void rope_kv_write(Run &run, const RopeKvWriteOp &op, int64_t
         T *first = static_cast<T *>(op.qkv) + write.token * stride;
         for (int64_t i = 0; i < write.count; i++) {
             const float *angles = op.rotary + (write.token + i) * head_dim;
-            for (int64_t head = 0; head < heads + kv_heads; head++)
-                rotate(first + i * stride + head * head_dim, angles, head_dim / 2);
+            for (int64_t head = 0; head < heads + kv_heads; head++) {
+                T *x = first + i * stride + head * head_dim;
+                if (op.q_norm) normalise(x, head < heads ? op.q_norm : op.k_norm, x, head_dim, op.eps);
+                rotate(x, angles, head_dim / 2);
+            }
         }
         for (int64_t head = 0; head < kv_heads; head++) {
             const T *key = first + (heads + head) * head_dim, *value = key + kv_heads * head_dim;

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from pagelet_engine.worker.philox import philox4x32, uniform
+from pagelet_engine.kernels.reference.philox import philox4x32, uniform
 
 # Random123, kat_vectors: philox4x32 10.
 KNOWN = [

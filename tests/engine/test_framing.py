@@ -3,7 +3,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pagelet_engine.server.framing import MAX_FRAME_BYTES, FrameDecoder, FrameError, frame_prefix
+from pagelet_engine.framing import MAX_FRAME_BYTES, FrameDecoder, FrameError, frame_prefix
 
 FRAMES = st.lists(st.binary(max_size=300), max_size=20)
 

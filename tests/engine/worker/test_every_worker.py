@@ -1,4 +1,4 @@
-"""The worker driven by hand-made steps: cut, shared, copied or restarted, a sequence gets the same tokens."""
+"""Every worker driven by hand-made steps: cut, shared, copied or restarted, a sequence gets the same tokens."""
 
 import pytest
 import torch
@@ -167,9 +167,9 @@ def test_prompt_logprobs_speak_about_each_following_token_of_the_prompt(tiny_lla
 
 def test_an_error_inside_a_step_is_raised_by_its_result(tiny_llama, drive):
     driver = drive(tiny_llama().folder)
-    start = driver.start(0, [10**6], GREEDY)
-    handle = driver.worker.submit(Step(41, (start,), (), (driver.segment(0, [10**6]),)))
-    with pytest.raises(StepError, match="step 41 failed: IndexError"):
+    driver.start(0, prompt_of(3), GREEDY)
+    handle = driver.worker.submit(Step(41, (), (), (driver.segment(0, prompt_of(3)),)))  # nobody was seated
+    with pytest.raises(StepError, match="step 41 failed: KeyError"):
         handle.result()
 
 

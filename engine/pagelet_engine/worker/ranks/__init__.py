@@ -1,0 +1,1 @@
+"""The processes of an engine's ranks: found, started, joined, watched, ended. What they compute is `worker.device`."""

@@ -1,0 +1,123 @@
+"""Workers of every kind over one model folder: in this process, packed for a device, spread over threads as ranks."""
+
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pagelet_api.config import EngineConfig
+from pagelet_engine.core.step import Worker
+from pagelet_engine.worker.device.cpu import cpu_kit
+from pagelet_engine.worker.device.execution import Alone, Group
+from pagelet_engine.worker.device.kit import Kit
+from pagelet_engine.worker.device.loading import load_follower, load_leader
+from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.loading import load_model
+from pagelet_engine.worker.local import LocalWorker
+from pagelet_engine.worker.slots import Slots
+
+PATIENCE_S = 60
+
+
+@dataclass(frozen=True)
+class Loaded:
+    worker: Worker
+    num_blocks: int
+    pools: list[KvPool]
+    """A rank each."""
+
+
+class Meeting:
+    """Where the ranks of a test exchange tensors."""
+
+    def __init__(self, size: int) -> None:
+        self._barrier = threading.Barrier(size, timeout=PATIENCE_S)
+        self._brought: list[Any] = [None] * size
+
+    def exchange(self, rank: int, brought: Any) -> list[Any]:
+        self._brought[rank] = brought.clone() if isinstance(brought, torch.Tensor) else brought
+        self._barrier.wait()
+        found = list(self._brought)
+        self._barrier.wait()
+        return found
+
+
+class ThreadGroup:
+    """Implements `device.execution.Group`."""
+
+    def __init__(self, rank: int, size: int, meeting: Meeting) -> None:
+        self.rank, self.size, self._meeting = rank, size, meeting
+
+    def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack(self._meeting.exchange(self.rank, x)).sum(0)
+
+    def all_gather(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat(self._meeting.exchange(self.rank, x), dim=1)
+
+    def broadcast(self, tensor: torch.Tensor) -> None:
+        tensor.copy_(self._meeting.exchange(self.rank, tensor)[0])
+
+    def least(self, number: int) -> int:
+        return min(self._meeting.exchange(self.rank, number))
+
+
+@dataclass(frozen=True)
+class WatchedKit:
+    """A kit that remembers the pools that ranks were given last."""
+
+    kit: Kit
+    pools: list[KvPool]
+
+    @classmethod
+    def of(cls, kit: Kit) -> "WatchedKit":
+        pools: list[KvPool] = []
+
+        def copies(pool: KvPool) -> Any:
+            pools.append(pool)
+            return kit.copies(pool)
+
+        return cls(replace(kit, copies=copies), pools)
+
+
+def load_local(folder: Path, config: EngineConfig) -> Loaded:
+    loaded = load_model(folder, config)
+    slots = Slots(config.max_num_seqs, loaded.facts.vocab_size, 64, len(loaded.pool.groups), loaded.pool.device)
+    return Loaded(LocalWorker(loaded.execution(slots), loaded.pool, slots), loaded.num_blocks, [loaded.pool])
+
+
+def load_one_rank(folder: Path, config: EngineConfig) -> Loaded:
+    return load_alone(folder, config, cpu_kit(config))
+
+
+def load_alone(folder: Path, config: EngineConfig, kit: Kit) -> Loaded:
+    watched = WatchedKit.of(kit)
+    leader = load_leader(folder, config, Alone(), watched.kit, lambda step, header: None)
+    return Loaded(leader.worker, leader.num_blocks, watched.pools)
+
+
+def load_two_ranks(folder: Path, config: EngineConfig) -> Loaded:
+    """The second rank is a daemon thread that computes what it is told."""
+    config = config.model_copy(update={"tensor_parallel_size": 2})
+    meeting, told = Meeting(2), queue.Queue[bytes]()
+    kits = [WatchedKit.of(cpu_kit(config)) for _ in range(2)]
+    groups: list[Group] = [ThreadGroup(rank, 2, meeting) for rank in range(2)]
+
+    def follow() -> None:
+        follower = load_follower(folder, config, groups[1], kits[1].kit)
+        while True:
+            follower.run(told.get())
+
+    threading.Thread(target=follow, daemon=True).start()
+    leader = load_leader(folder, config, groups[0], kits[0].kit, lambda step, header: told.put(header))
+    return Loaded(leader.worker, leader.num_blocks, [pool for kit in kits for pool in kit.pools])
+
+
+Load = Callable[[Path, EngineConfig], Loaded]
+KINDS: dict[str, Load] = {
+    "in this process": load_local,
+    "packed": load_one_rank,
+    "packed, two ranks": load_two_ranks,
+}
