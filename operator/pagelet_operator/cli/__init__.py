@@ -1,4 +1,4 @@
-"""The command line: `pagelet up`, `chat`, `plan`, `import`, `render`.
+"""The command line: `pagelet up`, `chat`, `plan`, `import`, `render`, `warm`.
 
 Owns arguments, exit codes and what a person reads. Each command lives in a module of its own, imported only when it is
 called: `pagelet --help` must not wait for an HTTP client.
@@ -72,6 +72,10 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             from pagelet_operator.cli.render import render
 
             return render(options.file, options.name)
+        case "warm":
+            from pagelet_operator.cli.warming import warm
+
+            return warm(options.file, options.name, targets=options.target, cache=options.cache)
     raise AssertionError(options.command)
 
 
@@ -115,6 +119,16 @@ def _parser() -> argparse.ArgumentParser:
 
     render = commands.add_parser("render", help="print the Kubernetes objects of an InferenceService")
     _add_file(render)
+
+    warm = commands.add_parser("warm", help="compile the kernels that an InferenceService's engines launch on GPUs")
+    _add_file(warm)
+    warm.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        help="GPU to compile for, such as sm_90; may be repeated (default: the one of this machine)",
+    )
+    warm.add_argument("--cache", type=Path, help="folder to fill (default: Triton's own)")
     return parser
 
 

@@ -41,10 +41,10 @@ def plan(
 def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory: str | None) -> tuple[str, MemoryPlan]:
     """The device in words, and the plan: for what the arguments name, else what the file names, else this machine."""
     accelerator, engine = service.spec.accelerator, service.spec.engine
-    if engine.quantization is not Quantization.NONE and not (gpu is memory is None):
+    if engine.quantization in (Quantization.INT8, Quantization.INT4) and not (gpu is memory is None):
         raise CommandError(
-            f"spec.engine.quantization: {engine.quantization} is a format of the cpu device; set it to none to plan "
-            "for a GPU, or leave out --gpu and --memory"
+            f"spec.engine.quantization: {engine.quantization} is a format of the cpu device; set it to fp8 or none to "
+            "plan for a GPU, or leave out --gpu and --memory"
         )
     try:
         if memory is not None:
@@ -70,7 +70,7 @@ def _plan(service: InferenceService, shape: ModelShape, gpu: str | None, memory:
 def _table(
     service: InferenceService, shape: ModelShape, device: str, result: MemoryPlan, sessions: dict[int, int]
 ) -> str:
-    held = result.quantization
+    held, kv_dtype = result.quantization, result.kv_dtype
     rows = [
         (
             "model",
@@ -81,11 +81,13 @@ def _table(
         ("largest step", f"{size(result.activation_bytes)} at most"),
         ("KV cache", size(result.pool_bytes)),
         ("total", f"{size(result.total_bytes)} a replica"),
-        ("KV a token", size(result.kv_bytes_per_token)),
+        ("KV a token", size(result.kv_bytes_per_token) + ("" if kv_dtype == result.dtype else f", {kv_dtype}")),
         ("KV blocks", f"{count(result.num_blocks)} of {result.block_size} tokens, {size(sum(result.page_bytes))} each"),
         ("tokens", count(result.tokens)),
         ("longest sample", f"{count(result.max_model_len)} tokens"),
     ]
+    if result.reserved_bytes:
+        rows.insert(4, ("reserved", f"{size(result.reserved_bytes)} for driver, graphs and NCCL"))
     lines = [f"{label:<16}{text}" for label, text in rows]
     if result.max_model_len < result.wanted_model_len:
         lines.append(f"{'':<16}(wanted {count(result.wanted_model_len)}: the KV cache holds no more of one sample)")
@@ -106,9 +108,11 @@ def _as_json(
         "device": device,
         "dtype": result.dtype,
         "quantization": result.quantization,
+        "kvCacheDtype": result.kv_dtype,
         "parameters": result.parameters,
         "weightBytes": result.weight_bytes,
         "activationBytes": result.activation_bytes,
+        "reservedBytes": result.reserved_bytes,
         "kvCacheBytes": result.pool_bytes,
         "totalBytes": result.total_bytes,
         "kvBytesPerToken": result.kv_bytes_per_token,

@@ -1,4 +1,4 @@
-"""The short commands: plan, render, import, and the command line itself."""
+"""The short commands: plan, render, import, warm, and the command line itself."""
 
 import json
 import subprocess
@@ -27,10 +27,13 @@ def test_plan_prints_a_table_for_a_person(desk: Desk) -> None:
     assert "           1,024                   4\n" in table
 
 
+PARTS = "weightBytes", "activationBytes", "reservedBytes", "kvCacheBytes"
+
+
 def test_plan_for_a_named_gpu_leaves_what_weights_and_steps_need(desk: Desk) -> None:
     plan = json.loads(desk.run("plan", "-f", str(desk.file), "--gpu", "L40S", "--json").stdout)
     assert plan["totalBytes"] == 46068 * 2**20 * 90 // 100
-    assert plan["kvCacheBytes"] + plan["weightBytes"] + plan["activationBytes"] == plan["totalBytes"]
+    assert sum(plan[name] for name in PARTS) == plan["totalBytes"]
 
 
 def test_plan_takes_the_accelerator_from_the_file(desk: Desk) -> None:
@@ -43,7 +46,7 @@ def test_plan_takes_the_accelerator_from_the_file(desk: Desk) -> None:
     assert "which GPU? Give --gpu or --memory" in desk.run("plan", "-f", str(desk.file)).stderr
 
 
-def test_plan_counts_quantised_weights_and_plans_them_for_the_cpu_alone(desk: Desk) -> None:
+def test_plan_counts_quantised_weights_and_plans_small_integers_for_the_cpu_alone(desk: Desk) -> None:
     weight_bytes = {}
     for quantization in ("none", "int8", "int4"):
         desk.write(engine={"kvCacheMemory": "1Mi", "quantization": quantization})
@@ -54,7 +57,21 @@ def test_plan_counts_quantised_weights_and_plans_them_for_the_cpu_alone(desk: De
     assert ", linear layers in int4\n" in desk.run("plan", "-f", str(desk.file)).stdout
     for_a_gpu = desk.run("plan", "-f", str(desk.file), "--gpu", "L40S")
     assert for_a_gpu.returncode == 1
-    assert "spec.engine.quantization: int4 is a format of the cpu device; set it to none" in for_a_gpu.stderr
+    assert "spec.engine.quantization: int4 is a format of the cpu device; set it to fp8 or none" in for_a_gpu.stderr
+
+
+def test_plan_counts_what_a_gpu_holds_in_fp8(desk: Desk) -> None:
+    gpu = {"limits": {"nvidia.com/gpu": 1}}
+    desk.write(resources=gpu)
+    plain = json.loads(desk.run("plan", "-f", str(desk.file), "--gpu", "L40S", "--json").stdout)
+    desk.write(resources=gpu, engine={"quantization": "fp8", "kvCacheDtype": "fp8", "dtype": "bfloat16"})
+    held = json.loads(desk.run("plan", "-f", str(desk.file), "--gpu", "L40S", "--json").stdout)
+    assert (plain["quantization"], plain["kvCacheDtype"]) == ("none", plain["dtype"])
+    assert (held["quantization"], held["kvCacheDtype"]) == ("fp8", "fp8_e4m3")
+    assert held["weightBytes"] < plain["weightBytes"]
+    assert held["kvBytesPerToken"] < plain["kvBytesPerToken"]
+    assert "KV a token" in (table := desk.run("plan", "-f", str(desk.file), "--gpu", "L40S").stdout)
+    assert ", fp8_e4m3\n" in table
 
 
 def test_plan_of_a_model_that_does_not_divide_into_groups_says_so(desk: Desk) -> None:
@@ -121,6 +138,23 @@ def test_import_hands_its_arguments_and_its_exit_code_through(desk: Desk) -> Non
     result = desk.run("import", "a.gguf", "model", "--overwrite", "--help")
     assert result.stdout == "importer a.gguf model --overwrite --help\n"
     assert result.returncode == 3
+
+
+def test_warm_hands_the_engines_configuration_to_the_engine_and_its_exit_code_back(desk: Desk) -> None:
+    desk.write(resources={"limits": {"nvidia.com/gpu": 1}}, engine={"maxNumSeqs": 7})
+    result = desk.run("warm", "-f", str(desk.file), "--target", "sm_80", "--target", "gfx942", "--cache", "kernels")
+    said = json.loads(result.stdout)
+    assert said["arguments"] == [
+        *("--model", str(desk.model), "--target", "sm_80", "--target", "gfx942", "--cache", "kernels", "--config")
+    ]
+    assert (said["config"]["device"], said["config"]["maxNumSeqs"]) == ("cuda", 7)
+    assert result.returncode == 3
+
+
+def test_warm_has_nothing_to_compile_for_a_cpu(desk: Desk) -> None:
+    result = desk.run("warm", "-f", str(desk.file), "--target", "sm_90")
+    assert result.returncode == 1
+    assert "the service runs on the cpu device, which has no kernels to compile; ask for a GPU" in result.stderr
 
 
 @pytest.mark.parametrize(
