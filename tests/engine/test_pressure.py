@@ -11,6 +11,9 @@ from pagelet_engine.core.load import LoadSnapshot
 from pagelet_engine.core.request import FinishReason, Request
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
+from pagelet_engine.worker.device.cpu import cpu_kit
+from pagelet_engine.worker.device.execution import Alone
+from pagelet_engine.worker.device.loading import LoadedLeader, load_leader
 from pagelet_engine.worker.local import LoadedWorker, load_worker
 
 REQUESTS = 256
@@ -19,11 +22,28 @@ BLOCK_SIZE = 16
 Answers = dict[tuple[str, int], tuple[list[int], FinishReason]]
 
 
+CONFIG = EngineConfig(
+    model_name="tiny",
+    device="cpu",
+    dtype="float32",
+    block_size=BLOCK_SIZE,
+    max_num_seqs=SEATS,
+    kv_cache_bytes=64 << 20,
+    host_cache_bytes=16 << 20,
+)
+
+
 @pytest.fixture(scope="module")
 def loaded(tiny_llama) -> LoadedWorker:
-    settings = {"dtype": "float32", "block_size": BLOCK_SIZE, "max_num_seqs": SEATS}
-    sizes = {"kv_cache_bytes": 64 << 20, "host_cache_bytes": 16 << 20}
-    return load_worker(tiny_llama().folder, EngineConfig(model_name="tiny", device="cpu", **settings, **sizes))
+    worker = load_worker(tiny_llama().folder, CONFIG)
+    assert isinstance(worker, LoadedWorker)
+    return worker
+
+
+@pytest.fixture(scope="module")
+def packed(tiny_llama) -> LoadedLeader:
+    """The worker that GPUs have, with the reference's ops."""
+    return load_leader(tiny_llama().folder, CONFIG, Alone(), cpu_kit(CONFIG), lambda step, header: None)
 
 
 def requests(vocab_size: int) -> Iterator[Request]:
@@ -45,7 +65,12 @@ def requests(vocab_size: int) -> Iterator[Request]:
 
 
 def serve(
-    loaded: LoadedWorker, load: Sequence[Request], num_blocks: int, num_host_blocks: int = 0
+    loaded: LoadedWorker | LoadedLeader,
+    load: Sequence[Request],
+    num_blocks: int,
+    num_host_blocks: int = 0,
+    *,
+    depth: int = 1,
 ) -> tuple[Answers, LoadSnapshot, int]:
     """Every sample's answer, the load afterwards, and the most blocks that were in use."""
     scheduler = Scheduler(
@@ -58,7 +83,7 @@ def serve(
         max_num_seqs=SEATS,
         max_queued=REQUESTS,
     )
-    core = EngineCore(scheduler, loaded.worker, depth=1)
+    core = EngineCore(scheduler, loaded.worker, depth=depth)
     for request in load:
         core.add(request)
     answers: Answers = {}
@@ -89,3 +114,13 @@ def test_with_a_tenth_of_the_blocks_every_answer_is_the_same(loaded, host_share)
     assert pressed == ample
     assert all(reason is FinishReason.LENGTH for _, reason in pressed.values())
     assert (under_pressure.blocks_in_use, under_pressure.host_blocks_in_use) == (0, 0)
+
+
+def test_two_steps_in_flight_change_no_answer(loaded, packed):
+    """What is sampled late, taken back, copied beside a step and given to others one step later is as it was."""
+    load = list(requests(loaded.model.vocab_size))[: REQUESTS // 4]
+    wanted, _, needed = serve(loaded, load, loaded.num_blocks)
+    pressed, under_pressure, _ = serve(packed, load, needed // 5, needed // 10, depth=2)
+    assert under_pressure.preemptions > 10, under_pressure
+    assert under_pressure.blocks_loaded
+    assert pressed == wanted
