@@ -24,7 +24,8 @@ from pagelet_engine.server.startup_clock import StartupClock
 from pagelet_engine.worker.blueprint import model_errors
 from pagelet_engine.worker.device.execution import Alone
 from pagelet_engine.worker.device.kits import choose_kit
-from pagelet_engine.worker.device.loading import LoadedLeader, build_leader
+from pagelet_engine.worker.device.loading import build_leader
+from pagelet_engine.worker.loaded import LoadedWorker
 from pagelet_engine.worker.local import ModelError
 from workload import Request as Asked
 
@@ -55,7 +56,7 @@ class RandomEngine:
             self._core: EngineCore = start_engine(Path(folder), config, lambda: kind, clock).engine
             self.start_s = time.monotonic() - began_s
 
-    def _load(self, folder: Path, config: EngineConfig) -> LoadedLeader:
+    def _load(self, folder: Path, config: EngineConfig) -> LoadedWorker:
         with model_errors():
             blueprint = RandomBlueprint.read(folder, config)
             loaded = build_leader(blueprint, config, Alone(), choose_kit(config), self.log.begin)(_DIGEST)

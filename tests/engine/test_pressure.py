@@ -13,7 +13,7 @@ from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.worker.device.cpu import cpu_kit
 from pagelet_engine.worker.device.execution import Alone
-from pagelet_engine.worker.device.loading import LoadedLeader, load_leader
+from pagelet_engine.worker.device.loading import load_leader
 from pagelet_engine.worker.local import LoadedWorker, load_worker
 
 REQUESTS = 256
@@ -35,13 +35,11 @@ CONFIG = EngineConfig(
 
 @pytest.fixture(scope="module")
 def loaded(tiny_llama) -> LoadedWorker:
-    worker = load_worker(tiny_llama().folder, CONFIG)
-    assert isinstance(worker, LoadedWorker)
-    return worker
+    return load_worker(tiny_llama().folder, CONFIG)
 
 
 @pytest.fixture(scope="module")
-def packed(tiny_llama) -> LoadedLeader:
+def packed(tiny_llama) -> LoadedWorker:
     """The worker that GPUs have, with the reference's ops."""
     return load_leader(tiny_llama().folder, CONFIG, Alone(), cpu_kit(CONFIG), lambda step, header: None)
 
@@ -65,7 +63,7 @@ def requests(vocab_size: int) -> Iterator[Request]:
 
 
 def serve(
-    loaded: LoadedWorker | LoadedLeader,
+    loaded: LoadedWorker,
     load: Sequence[Request],
     num_blocks: int,
     num_host_blocks: int = 0,

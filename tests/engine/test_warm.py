@@ -89,7 +89,8 @@ def test_an_engine_launches_nothing_that_is_not_in_a_warm_cache(
     [
         pytest.param(
             ["--target", "sm_91"],
-            "sm_80, sm_86, sm_89, sm_90, sm_100, sm_120, gfx942, gfx950; 'sm_91' is none of them",
+            "kernels can be compiled for sm_80, sm_86, sm_89, sm_90, sm_100, sm_120, gfx942, gfx950; "
+            "'sm_91' is none of them",
             id="unknown",
         ),
         pytest.param(

@@ -1,24 +1,23 @@
 """A worker in this process. On a CPU it executes steps one after the other; on a GPU it is the only rank."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
 import torch
 from pagelet_api.config import EngineConfig
-from pagelet_api.sizes import KvGroup
 from torch import Tensor
 
 from pagelet_engine.core.costs import WorkerCosts
-from pagelet_engine.core.step import Segment, Step, StepHandle, Worker
+from pagelet_engine.core.step import Segment, Step, StepHandle
 from pagelet_engine.worker.accelerators import choose_device
 from pagelet_engine.worker.device.execution import Alone
 from pagelet_engine.worker.device.kits import choose_kit
-from pagelet_engine.worker.device.loading import LoadedLeader, load_leader
+from pagelet_engine.worker.device.loading import load_leader
 from pagelet_engine.worker.draw import Draw, Drawn
 from pagelet_engine.worker.execution import Execution
 from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.loaded import LoadedWorker
 from pagelet_engine.worker.loading import load_model
 from pagelet_engine.worker.model_facts import ModelError, ModelFacts
 from pagelet_engine.worker.prompt_logprobs import prompt_logprobs
@@ -29,18 +28,7 @@ from pagelet_engine.worker.slots import Slots
 __all__ = ["LoadedWorker", "LocalWorker", "ModelError", "ModelFacts", "StepError", "load_worker"]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedWorker:
-    worker: Worker
-    num_blocks: int
-    """Blocks of each KV group."""
-    num_host_blocks: int
-    costs: WorkerCosts
-    groups: tuple[KvGroup, ...]
-    model: ModelFacts
-
-
-def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker | LoadedLeader:
+def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
     """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
     if choose_device(config.device).type != "cpu":
         return load_leader(model_dir, config, Alone(), choose_kit(config), lambda step, header: None)

@@ -8,10 +8,9 @@ from pathlib import Path
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import EngineConfig
-from pagelet_api.sizes import KvGroup
 
 from pagelet_engine.core.costs import WorkerCosts
-from pagelet_engine.core.step import BlockCopy, Tier, Worker
+from pagelet_engine.core.step import BlockCopy, Tier
 from pagelet_engine.kernels.sampling_table import SamplingTable
 from pagelet_engine.worker.blueprint import Blueprint, load_verified, model_errors
 from pagelet_engine.worker.device.execution import EagerForward, Follower, Forward, Group, Rank, SlotState
@@ -23,23 +22,10 @@ from pagelet_engine.worker.device.sampling import MAX_BIAS, MAX_FORBIDDEN, Sampl
 from pagelet_engine.worker.device.sections import payload_length
 from pagelet_engine.worker.device.worker import DeviceWorker, Tell
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.model_facts import ModelFacts
+from pagelet_engine.worker.loaded import LoadedWorker
 
 COMPARE_ENV = "PAGELET_COMPARE_RANKS"
 """1: in every step, all ranks compare their block maps. For a search after a fault: it waits for the device."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedLeader:
-    """Rank 0, ready for its first step: implements what `server.start` wants of a loaded worker."""
-
-    worker: Worker
-    num_blocks: int
-    """Blocks of each KV group."""
-    num_host_blocks: int
-    costs: WorkerCosts
-    groups: tuple[KvGroup, ...]
-    model: ModelFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +37,10 @@ class _Loaded:
     graph_sizes: tuple[int, ...]
 
 
-def load_leader(model_dir: Path, config: EngineConfig, group: Group, kit: Kit, tell: Tell) -> LoadedLeader:
+def load_leader(model_dir: Path, config: EngineConfig, group: Group, kit: Kit, tell: Tell) -> LoadedWorker:
     """Rank 0 of `group`, which verifies the folder's digest, too. Raises ModelError."""
 
-    def load() -> Callable[[str], LoadedLeader]:
+    def load() -> Callable[[str], LoadedWorker]:
         return build_leader(Blueprint.read(model_dir, config), config, group, kit, tell)
 
     return load_verified(model_dir, config.digest, load)
@@ -62,7 +48,7 @@ def load_leader(model_dir: Path, config: EngineConfig, group: Group, kit: Kit, t
 
 def build_leader(
     blueprint: Blueprint, config: EngineConfig, group: Group, kit: Kit, tell: Tell
-) -> Callable[[str], LoadedLeader]:
+) -> Callable[[str], LoadedWorker]:
     """Rank 0 of `group`, complete but for its digest. Raises ModelError, and what `model_errors` makes one of."""
     vocab_size = blueprint.shape.vocab_size
     table = SamplingTable.empty(config.max_num_seqs, vocab_size, MAX_BIAS, MAX_FORBIDDEN, kit.device)
@@ -78,7 +64,7 @@ def build_leader(
     )
     copy_s = loaded.pool.measure_copy_s() if loaded.num_host_blocks else 0.0
     costs = WorkerCosts(copy_s, overlaps=kit.depth > 1)
-    return lambda digest: LoadedLeader(
+    return lambda digest: LoadedWorker(
         worker,
         loaded.num_blocks,
         loaded.num_host_blocks,

@@ -6,7 +6,8 @@ from pathlib import Path
 from pagelet_api.config import EngineConfig
 
 from pagelet_engine.worker.device.kits import choose_kit
-from pagelet_engine.worker.device.loading import LoadedLeader, load_follower, load_leader
+from pagelet_engine.worker.device.loading import load_follower, load_leader
+from pagelet_engine.worker.loaded import LoadedWorker
 from pagelet_engine.worker.ranks.crew import Crew
 from pagelet_engine.worker.ranks.follower import LoadedRank
 from pagelet_engine.worker.ranks.group import join_group
@@ -14,7 +15,7 @@ from pagelet_engine.worker.ranks.place import Meeting
 from pagelet_engine.worker.ranks.watched_worker import WatchedWorker
 
 
-def load_first_rank(crew: Crew, model_dir: Path, config: EngineConfig) -> LoadedLeader:
+def load_first_rank(crew: Crew, model_dir: Path, config: EngineConfig) -> LoadedWorker:
     """Rank 0, for the engine that schedules. Raises ModelError and CrewError."""
     lines, watch = crew.gather()
     kit = choose_kit(config)
