@@ -141,10 +141,11 @@ def _run(name: str, limit_s: float, tiny: bool) -> Found:
                 os.killpg(process.pid, signal.SIGKILL)  # with the engines that it has started
                 process.wait()
         lines = records.read_text().splitlines() if records.exists() else []
+        last_words = log.read_text(errors="replace")[-_LAST_BYTES:]  # none of one that the system killed
         return Found(
             [json.loads(line) for line in lines],
             time.monotonic() - began_s,
             limit_s,
             code == _OUT_OF_TIME,
-            log.read_text(errors="replace")[-_LAST_BYTES:] if code not in (0, _OUT_OF_TIME) else "",
+            f"ended with {code}\n{last_words}" if code not in (0, _OUT_OF_TIME) else "",
         )

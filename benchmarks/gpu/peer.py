@@ -5,6 +5,7 @@ Its attention is the best that is installed: flash-attn where there is one, else
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -24,11 +25,16 @@ _STOPPING_S = 10.0
 def measure(scene: Scene, deadline: Deadline) -> Iterator[dict[str, Any]]:
     """One record: of all requests, or of what was there when its time was over. Raises OutOfTime."""
     attention = _attention()
-    model = _model(scene, attention)
+    # What it would switch to by itself may be a download: there is an option against that, or, in transformers before
+    # it had one, a prefix.
+    has_option = "auto_switch_to_flash" in {field.name for field in fields(ContinuousBatchingConfig)}
+    options = {"auto_switch_to_flash": False} if has_option else {}
+    model = _model(scene, attention if has_option else f"paged|{attention}")
     manager = model.init_continuous_batching(
         GenerationConfig(do_sample=False, eos_token_id=_NO_TOKEN, pad_token_id=0),
-        # What it would switch to by itself may be a download.
-        continuous_batching_config=ContinuousBatchingConfig(auto_switch_to_flash=False, num_blocks=scene.peer_blocks),
+        continuous_batching_config=ContinuousBatchingConfig(
+            num_blocks=scene.peer_blocks, max_batch_tokens=scene.peer_batched_tokens, **options
+        ),
     )
     manager.warmup()
     manager.start()

@@ -1,6 +1,7 @@
 """The sampler, beside torch's that sorts the vocabulary: random logits at the sizes of well-known vocabularies."""
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
 import numpy as np
 import torch
@@ -29,23 +30,19 @@ KINDS = {
 
 def measure() -> Iterator[Row]:
     peaks = device_peaks()
-    return [
-        row
-        for name, vocab in VOCABULARIES.items()
-        for rows in ROWS
-        for kind, sampling in KINDS.items()
-        for row in _rows(f"{name}, {kind}, {rows} rows", rows, vocab, sampling, peaks)
-    ]
+    for name, vocab in VOCABULARIES.items():
+        for rows, (kind, sampling) in product(ROWS, KINDS.items()):
+            yield _row(f"{name}, {kind}, {rows} rows", rows, vocab, sampling, peaks)
 
 
-def _rows(case: str, rows: int, vocab: int, sampling: SamplingParams, peaks: Peaks) -> Iterator[Row]:
+def _row(case: str, rows: int, vocab: int, sampling: SamplingParams, peaks: Peaks) -> Row:
     """The share counts one walk of the logits, which is the least that any sampler reads."""
     row_bytes = rows * vocab * 4
     inputs = [torch.randn(rows, vocab, device="cuda") * SPREAD for _ in range(rotation(row_bytes))]
     table = _table(rows, vocab, sampling)
     seconds = seconds_a_call([_ours(logits, table, sampling) for logits in inputs])
     sort_s = seconds_a_call([_sorting(logits, sampling) for logits in inputs])
-    yield Row.of_bytes("sample", case, seconds, row_bytes, peaks, sort=sort_s)
+    return Row.of_bytes("sample", case, seconds, row_bytes, peaks, sort=sort_s)
 
 
 def _table(rows: int, vocab: int, sampling: SamplingParams) -> SamplingTable:

@@ -34,6 +34,8 @@ class Scene:
     max_num_batched_tokens: int
     peer_blocks: int | None
     """Of the peer's cache; None: as many as it finds memory for."""
+    peer_batched_tokens: int | None
+    """Of the peer's largest step; None: as many as it likes."""
 
     def engine_config(self, *, max_num_seqs: int, quantization: Quantization = Quantization.NONE) -> EngineConfig:
         return EngineConfig(
@@ -64,6 +66,7 @@ def real_scene() -> Scene:
         lengths=(100, 1024),
         max_num_batched_tokens=8192,
         peer_blocks=None,
+        peer_batched_tokens=None,
     )
 
 
@@ -80,6 +83,7 @@ def tiny_scene() -> Scene:
         lengths=(10, 24),
         max_num_batched_tokens=64,
         peer_blocks=32,
+        peer_batched_tokens=64,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pagelet_engine.core.step import BlockCopy, Tier
 from pagelet_engine.kernels.reference.block_copy import block_copy
+from pagelet_engine.worker.host_blocks import HostBlocks
 
 _MEASURED_BLOCKS = 8
 
@@ -34,10 +35,8 @@ class KvPool:
         self.bytes = tuple(torch.empty(num_blocks, view.page_bytes, dtype=torch.uint8, device=device) for view in views)
         """By group: (blocks, page_bytes) uint8, the device's blocks as they are copied."""
         is_pinned = device.type == "cuda"
-        host = tuple(
-            torch.empty(num_host_blocks, view.page_bytes, dtype=torch.uint8, pin_memory=is_pinned) for view in views
-        )
-        self._tiers = {Tier.DEVICE: self.bytes, Tier.HOST: host}
+        host = tuple(HostBlocks(num_host_blocks, view.page_bytes, is_pinned=is_pinned) for view in views)
+        self._tiers: dict[Tier, Sequence[Tensor | HostBlocks]] = {Tier.DEVICE: self.bytes, Tier.HOST: host}
         self.pages = tuple(view.numbers(pages) for view, pages in zip(views, self.bytes, strict=True))
         """By group: (blocks, layers, block_size, 2, kv_heads, head_dim)."""
         self.scales = tuple(view.scales(pages) for view, pages in zip(views, self.bytes, strict=True))

@@ -44,7 +44,8 @@ def choose_tiles(
         # All stages but one hold a tile of keys and values.
         return Tiles(fewest, keys, 4, max(1, min(most_stages, fitting + 1)))
     rows = widest if max_query_len * group_size > 64 else max(fewest, 64)
-    keys = min(keys, 64)
+    # The second product over an fp8 cache has registers of its own, which 64 keys of 128 numbers would spill.
+    keys = min(keys, 32 if kv_bytes < query_bytes and dim > 64 else 64)
     # Where four warps share one matrix instruction, their operands lie in shared memory, and leave registers free.
     shared_operands = target.arch in (90, 100, 103)
     num_warps = 8 if (dim > 128 and not shared_operands) or (dim == 128 and rows == 128) else 4

@@ -29,10 +29,11 @@ def fp8_linear(
         weight.t(),  # column-major, as the library wants it
         scale_a=x_scales[:, None],
         scale_b=scales[None],
-        bias=bias,
         out_dtype=x.dtype,
         use_fast_accum=False,
     )
+    if bias is not None:  # the library takes one with row-wise scales on some GPUs only
+        product.add_(bias)
     return product if residual is None else product.add_(residual)
 
 

@@ -146,7 +146,7 @@ def _rope_kv_write(
         largest = tl.max(tl.maximum(tl.abs(first), tl.abs(second)), 1)  # (BLOCK_HEADS,)
         to_scales = kv_scales + block * scale_block_stride + offset * scale_token_stride
         to_scales += part * scale_part_stride + kv_head * scale_head_stride
-        tl.store(to_scales, largest / 448.0, is_cached)
+        tl.store(to_scales, tl.div_rn(largest, 448.0), is_cached)  # a plain division is approximate on a GPU
         inverse = (448.0 / tl.maximum(largest, 1e-30))[:, None]  # of smaller ones it would overflow
         first, second = first * inverse, second * inverse
     to = kv + block * kv_block_stride + offset * kv_token_stride + dim

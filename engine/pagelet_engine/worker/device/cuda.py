@@ -31,7 +31,8 @@ class CudaRecorder:
             launch()
         torch.cuda.current_stream().wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+        # What other threads ask of the device meanwhile, such as NCCL's watchdog, is no part of the capture.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             hidden = launch()
 
         def replay() -> Tensor:

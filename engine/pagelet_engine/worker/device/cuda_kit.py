@@ -83,15 +83,16 @@ def cuda_kit(config: EngineConfig, device: torch.device) -> Kit:
 
 
 def measure(device: torch.device, largest_step: Callable[[], None]) -> MeasuredMemory:
-    """Of a GPU on which the weights lie, and nothing has been computed yet but by others."""
+    """Of a GPU on which the weights lie, and nothing has been computed yet but by others. Memory counts as torch takes
+    it from the device, in pieces that are not always filled."""
     largest_step()  # compiles, and makes the libraries take what they keep
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    held = torch.cuda.memory_allocated(device)
+    held = torch.cuda.memory_reserved(device)
     largest_step()
     torch.cuda.synchronize(device)
-    peak = torch.cuda.max_memory_allocated(device) - held
+    peak = torch.cuda.max_memory_reserved(device) - held
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info(device)
     return MeasuredMemory(total, held, peak, total - free - torch.cuda.memory_reserved(device))

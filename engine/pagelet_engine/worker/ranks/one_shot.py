@@ -13,6 +13,8 @@ from torch import Tensor
 MAX_BYTES = 256 * 1024
 """Above, a rank's reading all of every other costs more than a ring's latency."""
 _ALIGNMENT = 16
+_DTYPES = (torch.bfloat16, torch.float32)
+"""That torch's kernel adds."""
 _SIZES = (2, 4, 8)
 """Ranks for which torch's kernel adds in one order on all of them."""
 
@@ -53,9 +55,10 @@ class OneShotAllReduce:
         return None
 
     def takes(self, x: Tensor) -> bool:
-        """Whether it adds a tensor of this shape."""
+        """Whether it adds a tensor of this shape and dtype."""
         num_bytes = x.numel() * x.element_size()
-        return 0 < num_bytes <= MAX_BYTES and num_bytes % _ALIGNMENT == 0 and x.is_contiguous()
+        fits = 0 < num_bytes <= MAX_BYTES and num_bytes % _ALIGNMENT == 0
+        return fits and x.dtype in _DTYPES and x.is_contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         """A new tensor: the sum of all ranks' x."""

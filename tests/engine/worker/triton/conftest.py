@@ -1,5 +1,6 @@
 """The Triton backend inside the worker of GPUs: natively where one is, else in Triton's interpreter on the CPU."""
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from pagelet_engine.worker.device.sampling import Ops
 from pagelet_engine.worker.device.triton_batches import TritonBatches
 
 from tests.engine.worker.conftest import DEFAULTS
-from tests.engine.worker.kinds import Load, load_alone
+from tests.engine.worker.kinds import Load, Loaded, load_alone
 
 HERE = Path(__file__).parent
 
@@ -58,7 +59,11 @@ def load() -> Load:
     if has_gpu():
         from pagelet_engine.worker.device.cuda_kit import cuda_kit
 
-        return lambda folder, config: load_alone(folder, config, cuda_kit(config, torch.device("cuda", 0)))
+        def load_on_gpu(folder: Path, config: EngineConfig) -> Loaded:
+            gc.collect()  # the pool of the test before counts against this one's memory, if anything still holds it
+            return load_alone(folder, config, cuda_kit(config, torch.device("cuda", 0)))
+
+        return load_on_gpu
     if not triton.knobs.runtime.interpret:
         pytest.skip("missing: a GPU, or TRITON_INTERPRET=1 in the environment for Triton's interpreter on the CPU")
     return lambda folder, config: load_alone(folder, config, interpreted_kit(config))
