@@ -20,7 +20,8 @@ from pagelet_engine.core.prefix_cache import PrefixCache
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
-from pagelet_engine.worker.local import LoadedWorker, load_worker
+from pagelet_engine.worker.loaded import LoadedWorker
+from pagelet_engine.worker.loading import load_worker
 from report import machine, print_table, write_json
 from server import MODEL, ServerFailed, check_model
 

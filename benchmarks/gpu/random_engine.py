@@ -26,7 +26,7 @@ from pagelet_engine.worker.device.execution import Alone
 from pagelet_engine.worker.device.kits import choose_kit
 from pagelet_engine.worker.device.loading import build_leader
 from pagelet_engine.worker.loaded import LoadedWorker
-from pagelet_engine.worker.local import ModelError
+from pagelet_engine.worker.model_facts import ModelError
 from workload import Request as Asked
 
 _DIGEST = "sha256:" + "00" * 32

@@ -11,7 +11,7 @@ from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.sampling_table import SamplingTable, StartRows
 from pagelet_engine.kernels.triton.sample import sample
 from pagelet_engine.kernels.triton.sampling_rows import start_rows
-from pagelet_engine.worker.packed_starts import PackedStarts
+from pagelet_engine.worker.device.packed_starts import PackedStarts
 from torch import Tensor
 
 VOCABULARIES = {"Llama 3": 128_256, "Gemma 3": 262_144}

@@ -19,9 +19,10 @@ from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.core.step import Segment, SlotStart, TableUpdate
-from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.local import LoadedWorker, load_worker
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.loaded import LoadedWorker
+from pagelet_engine.worker.loading import load_worker
+from pagelet_engine.worker.local.loading import load_model
+from pagelet_engine.worker.local.slots import Slots
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(900)]
 

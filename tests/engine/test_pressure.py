@@ -14,7 +14,8 @@ from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.worker.device.cpu import cpu_kit
 from pagelet_engine.worker.device.execution import Alone
 from pagelet_engine.worker.device.loading import load_leader
-from pagelet_engine.worker.local import LoadedWorker, load_worker
+from pagelet_engine.worker.loaded import LoadedWorker
+from pagelet_engine.worker.loading import load_worker
 
 REQUESTS = 256
 SEATS = 2 * REQUESTS

@@ -29,3 +29,8 @@ class SamplingParams:
     logprobs: int | None = None
     """Top alternatives reported a token; None: no logprobs at all."""
     prompt_logprobs: int | None = None
+
+    @property
+    def has_penalties(self) -> bool:
+        """Whether tokens seen before change what is drawn."""
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1.0, 0.0, 0.0)

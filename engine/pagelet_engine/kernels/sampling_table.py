@@ -1,7 +1,7 @@
 """What a device remembers of its samples to draw their tokens: a row a slot, packed into few arrays.
 
-Owns the layout, which the sampler's implementations and the host that packs new rows (worker/packed_starts.py) share.
-Refuses to know how a token is drawn.
+Owns the layout, which the sampler's implementations share with the host that packs new rows
+(worker/device/packed_starts.py). Refuses to know how a token is drawn.
 """
 
 from dataclasses import dataclass

@@ -46,7 +46,8 @@ EXPLAIN_S = 2.0
 
 def import_torch_worker(crew: Crew | None) -> WorkerKind:
     """The real worker, alone or with a crew of other ranks; takes the seconds that importing torch takes."""
-    from pagelet_engine.worker.local import ModelError, load_worker
+    from pagelet_engine.worker.loading import load_worker
+    from pagelet_engine.worker.model_facts import ModelError
 
     if crew is None:
         return WorkerKind(load_worker, ModelError)

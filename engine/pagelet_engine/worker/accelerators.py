@@ -1,7 +1,7 @@
-"""Which device a process computes on: what was asked for, and what this machine and this build of torch offer."""
+"""Which device a process computes on: what was asked for, and what machine, device and build of torch offer."""
 
 import torch
-from pagelet_api.config import Device
+from pagelet_api.config import Device, EngineConfig, KvCacheDtype, Quantization
 
 from pagelet_engine.worker.model_facts import ModelError
 
@@ -23,3 +23,12 @@ def choose_device(wanted: Device, local_rank: int = 0) -> torch.device:
             "give the pod more, or lower it"
         )
     return torch.device("cuda", local_rank)
+
+
+def refuse_gpu_formats(config: EngineConfig) -> None:
+    """Raises ModelError for weights, or a KV cache, that nothing on a CPU computes with."""
+    advice = "which GPUs compute with, and the engine computes on a CPU; set"
+    if config.quantization is Quantization.FP8:
+        raise ModelError(f"quantization: fp8 wanted, {advice} none, int8 or int4")
+    if config.kv_cache_dtype is KvCacheDtype.FP8:
+        raise ModelError(f"kvCacheDtype: fp8 wanted, {advice} auto")

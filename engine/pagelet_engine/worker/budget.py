@@ -1,13 +1,23 @@
-"""Whether weights and KV pool fit a container's memory, judged before either is allocated. Pure.
+"""Whether weights and KV pool fit a container's memory, judged before either is allocated.
 
 A pool that only later turns out to be too large is an engine that the kernel kills in the middle of somebody's answer.
 """
 
+from pagelet_api.config import EngineConfig
+
+from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.worker.model_facts import ModelError
 
 PROCESS_BYTES = 256 * 2**20
 """Of front and core beside weights and pool, from below: 400 MiB were measured, most of them torch's, whose builds
 differ."""
+
+
+def check_memory(weight_bytes: int, config: EngineConfig) -> None:
+    """Raises ModelError, with the sum, where a container's limit is too low for weights and pools."""
+    limit_bytes = Cgroup().memory_limit_bytes()
+    if limit_bytes is not None:
+        check_fits(limit_bytes, weight_bytes, config.kv_cache_bytes + config.host_cache_bytes)
 
 
 def check_fits(limit_bytes: int, weight_bytes: int, pool_bytes: int) -> None:

@@ -1,116 +1,19 @@
-"""From a model folder and a configuration to a model with its weights and its KV pool, on a CPU in one process."""
+"""A worker for a model folder: on a CPU in this process, on a GPU as the only rank."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from pagelet_api import sizes
-from pagelet_api.config import EngineConfig, KvCacheDtype, Quantization
-from pagelet_api.memory_plan import pool_blocks
-from pagelet_api.sizes import KvGroup
+from pagelet_api.config import EngineConfig
 
-from pagelet_engine.cgroup import Cgroup
-from pagelet_engine.layers.cpu import CpuBackend
-from pagelet_engine.layers.reference import ReferenceBackend
-from pagelet_engine.models.registry import Model
-from pagelet_engine.worker.backends import choose_backend
-from pagelet_engine.worker.blueprint import Blueprint, load_verified
-from pagelet_engine.worker.budget import check_fits
-from pagelet_engine.worker.execution import EagerExecution, Execution
-from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.model_facts import ModelError, ModelFacts
-from pagelet_engine.worker.recorded_execution import RecordedExecution
-from pagelet_engine.worker.slots import Slots
-
-_CPU = torch.device("cpu")
+from pagelet_engine.worker.accelerators import choose_device
+from pagelet_engine.worker.device.execution import Alone
+from pagelet_engine.worker.device.kits import choose_kit
+from pagelet_engine.worker.device.loading import load_leader
+from pagelet_engine.worker.loaded import LoadedWorker
+from pagelet_engine.worker.local.loading import load_local
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    pool: KvPool
-    num_blocks: int
-    """Of each group."""
-    num_host_blocks: int
-    facts: ModelFacts
-    execution: Callable[[Slots], Execution]
-    """How steps are computed whose samples sit in these slots."""
-
-
-def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
-    """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
-
-    Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
-    weights that do not fit config.json, a quantization that a CPU or the model does not have, and too little memory for
-    weights and KV pool.
-    """
-    return load_verified(model_dir, config.digest, lambda: _load(model_dir, config))
-
-
-def _load(model_dir: Path, config: EngineConfig) -> Callable[[str], LoadedModel]:
-    refuse_gpu_formats(config)
-    blueprint = Blueprint.read(model_dir, config)
-    groups = sizes.kv_groups(blueprint.shape)
-    kv_dtype = blueprint.kv_dtype_name
-    num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, kv_dtype)
-    num_host_blocks = sizes.num_blocks(config.host_cache_bytes, groups, config.block_size, kv_dtype)
-    check_memory(blueprint.weight_bytes, config)
-    backend = choose_backend(blueprint.dtype, config.quantization, blueprint.shape, config.block_size)
-    model = blueprint.build(backend)
-    pool = new_pool(config, groups, num_blocks, num_host_blocks, blueprint.kv_dtype)
-    return lambda digest: LoadedModel(
-        pool,
-        num_blocks,
-        num_host_blocks,
-        blueprint.facts(digest, _CPU),
-        lambda slots: _execution(model, backend, pool, slots, config),
-    )
-
-
-def refuse_gpu_formats(config: EngineConfig) -> None:
-    """Raises ModelError for weights, or a KV cache, that nothing on a CPU computes with."""
-    advice = "which GPUs compute with, and the engine computes on a CPU; set"
-    if config.quantization is Quantization.FP8:
-        raise ModelError(f"quantization: fp8 wanted, {advice} none, int8 or int4")
-    if config.kv_cache_dtype is KvCacheDtype.FP8:
-        raise ModelError(f"kvCacheDtype: fp8 wanted, {advice} auto")
-
-
-def check_memory(weight_bytes: int, config: EngineConfig) -> None:
-    """Raises ModelError, with the sum, where a container's limit is too low for weights and pools."""
-    limit_bytes = Cgroup().memory_limit_bytes()
-    if limit_bytes is not None:
-        check_fits(limit_bytes, weight_bytes, config.kv_cache_bytes + config.host_cache_bytes)
-
-
-def new_pool(
-    config: EngineConfig,
-    groups: tuple[KvGroup, ...],
-    num_blocks: int,
-    num_host_blocks: int,
-    dtype: torch.dtype,
-) -> KvPool:
-    """In a CPU's memory. Raises ModelError where the machine does not give it."""
-    try:
-        return KvPool(groups, num_blocks, config.block_size, dtype, _CPU, num_host_blocks)
-    except RuntimeError as error:  # torch's out of memory
-        host = f" and hostCacheMemory: {config.host_cache_bytes} bytes" if num_host_blocks else ""
-        raise ModelError(
-            f"kvCacheMemory: wanted {config.kv_cache_bytes} bytes{host}, which this machine does not give; ask for less"
-        ) from error
-
-
-def _execution(
-    model: Model, backend: ReferenceBackend | CpuBackend, pool: KvPool, slots: Slots, config: EngineConfig
-) -> Execution:
-    if isinstance(backend, ReferenceBackend):
-        return EagerExecution(model, pool, slots)
-    program = backend.record(
-        model,
-        model.logits,
-        pool.pages,
-        pool.block_size,
-        max_tokens=config.max_num_batched_tokens,
-        max_sampled=slots.num_slots,
-    )
-    return RecordedExecution(backend.ops.native, program, pool, slots, slots.num_slots)
+def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
+    """Ready for its first step. Raises ModelError with one clear sentence."""
+    if choose_device(config.device).type == "cpu":
+        return load_local(model_dir, config)
+    return load_leader(model_dir, config, Alone(), choose_kit(config), lambda step, header: None)

@@ -4,13 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
+from torch import Tensor
+
 from pagelet_engine.core.step import Sampled, Step, TokenLogprobs
-from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.logprobs import RawLogprobs
 
 
 class StepError(Exception):
     """A step that could not be executed. What the worker's state is now is unknown: the engine ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    tokens: Tensor
+    """(rows,) int64"""
+    sound: Tensor
+    """(rows,) bool: False where the logits hold NaN or infinity, so that the token means nothing."""
 
 
 @dataclass(frozen=True, slots=True)

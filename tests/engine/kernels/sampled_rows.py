@@ -8,7 +8,7 @@ import torch
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.sampling_table import SamplingTable, StartRows
-from pagelet_engine.worker.packed_starts import PackedStarts
+from pagelet_engine.worker.device.packed_starts import PackedStarts
 from torch import Tensor
 
 MAX_BIAS, MAX_FORBIDDEN = 150, 70

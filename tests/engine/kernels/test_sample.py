@@ -8,11 +8,11 @@ from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.reference.sample import sample
 from pagelet_engine.kernels.reference.sampling_rows import note_drawn, start_rows
-from pagelet_engine.worker.draw import Draw
-from pagelet_engine.worker.sampler import greedy
-from pagelet_engine.worker.sampler import sample as workers_sample
-from pagelet_engine.worker.sampling_ops import TorchSampling
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.sampler import greedy
+from pagelet_engine.worker.local.sampler import sample as workers_sample
+from pagelet_engine.worker.local.sampling_ops import TorchSampling
+from pagelet_engine.worker.local.slots import Slots
 
 from tests.engine.kernels.sampled_rows import EVERY_STAGE, Draws, any_logits, any_start, packed, poisoned_table
 

@@ -21,10 +21,10 @@ from pagelet_engine.layers.reference import ReferenceBackend
 from pagelet_engine.models.registry import build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.loading import load_weights
-from pagelet_engine.worker.execution import EagerExecution, Execution
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.execution import EagerExecution, Execution
+from pagelet_engine.worker.local.loading import load_model
+from pagelet_engine.worker.local.slots import Slots
 
 NUM_BLOCKS = 160
 NUM_SLOTS = 8

@@ -6,7 +6,7 @@ from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
-from pagelet_engine.worker.local import load_worker
+from pagelet_engine.worker.loading import load_worker
 
 from tests.engine.models.test_families import LOCAL, WHOLE, prompts
 

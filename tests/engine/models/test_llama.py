@@ -12,8 +12,8 @@ from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import Segment, SlotStart, TableUpdate
 from pagelet_engine.layers.reference import ReferenceBackend
 from pagelet_engine.models.registry import build_model
-from pagelet_engine.worker.loading import LoadedModel, load_model
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.loading import LoadedModel, load_model
+from pagelet_engine.worker.local.slots import Slots
 
 BLOCK_SIZE = 4
 LLAMA3_ROPE = {

@@ -1,7 +1,7 @@
 """Architectures that the C++ ops compute, against transformers; and those that they leave to the reference."""
 
 import pytest
-from pagelet_engine.worker.recorded_execution import RecordedExecution
+from pagelet_engine.worker.local.recorded_execution import RecordedExecution
 
 from tests.engine.kernels.cpu.conftest import usable_levels
 from tests.engine.models.spread import SpreadModel, worker_rank

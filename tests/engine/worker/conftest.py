@@ -12,7 +12,7 @@ from pagelet_api.config import EngineConfig
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Step, StepHandle, TableUpdate, Worker
 from pagelet_engine.worker.device.loading import COMPARE_ENV
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.slots import Slots
 
 from tests.engine.worker.kinds import KINDS, Load
 

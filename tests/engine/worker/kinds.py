@@ -15,9 +15,9 @@ from pagelet_engine.worker.device.execution import Alone, Group
 from pagelet_engine.worker.device.kit import Kit
 from pagelet_engine.worker.device.loading import load_follower, load_leader
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.local import LocalWorker
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.loading import load_model
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.local.worker import LocalWorker
 
 PATIENCE_S = 60
 

@@ -10,7 +10,8 @@ from pagelet_api.model_folder import read_digest, write_manifest
 from pagelet_engine.worker.device.cpu import cpu_kit
 from pagelet_engine.worker.device.execution import Alone
 from pagelet_engine.worker.device.loading import load_follower
-from pagelet_engine.worker.local import ModelError, load_worker
+from pagelet_engine.worker.loading import load_worker
+from pagelet_engine.worker.model_facts import ModelError
 
 PAGE_BYTES = 3 * 2 * 2 * 8 * 16 * 4  # layers, K and V, KV heads, head size, tokens, fp32
 

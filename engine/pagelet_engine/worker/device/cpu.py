@@ -13,7 +13,9 @@ from torch import Tensor
 from pagelet_engine.kernels.reference.sample import sample
 from pagelet_engine.kernels.reference.sampling_rows import note_drawn, start_rows
 from pagelet_engine.layers.reference import ReferenceBackend
+from pagelet_engine.worker.accelerators import refuse_gpu_formats
 from pagelet_engine.worker.blueprint import Blueprint
+from pagelet_engine.worker.budget import check_memory
 from pagelet_engine.worker.device.execution import Wait
 from pagelet_engine.worker.device.header import Header
 from pagelet_engine.worker.device.kit import Kit, PoolSize
@@ -21,7 +23,6 @@ from pagelet_engine.worker.device.reference_batches import ReferenceBatches
 from pagelet_engine.worker.device.sampling import Ops
 from pagelet_engine.worker.device.sections import Sections
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.loading import check_memory, refuse_gpu_formats
 from pagelet_engine.worker.model_facts import ModelError
 
 CPU = torch.device("cpu")

@@ -5,11 +5,11 @@ import numpy.typing as npt
 from torch import Tensor
 
 from pagelet_engine.layers.reference import ReferenceBatch
-from pagelet_engine.worker.assembly import TokenLayout
 from pagelet_engine.worker.device.execution import SlotState
 from pagelet_engine.worker.device.header import Header
 from pagelet_engine.worker.device.sections import Sections
 from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.token_layout import TokenLayout
 
 
 class ReferenceBatches:

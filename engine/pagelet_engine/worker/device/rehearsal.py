@@ -15,10 +15,10 @@ from pagelet_engine.kernels.sampling_table import SamplingTable, StartRows
 from pagelet_engine.models.registry import Model
 from pagelet_engine.worker.device.execution import Forward, SlotState
 from pagelet_engine.worker.device.header import Header
+from pagelet_engine.worker.device.packed_starts import PackedStarts
 from pagelet_engine.worker.device.packing import PADDING
 from pagelet_engine.worker.device.sampling import Ops
 from pagelet_engine.worker.device.sections import cut
-from pagelet_engine.worker.packed_starts import PackedStarts
 
 
 def padding_header(num_tokens: int, num_seqs: int, max_context: int, num_groups: int, *, graph: bool = False) -> Header:

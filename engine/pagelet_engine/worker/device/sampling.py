@@ -11,8 +11,7 @@ from torch import Tensor
 
 from pagelet_engine.core.step import Segment, SlotStart
 from pagelet_engine.kernels.sampling_table import SamplingTable, StartRows
-from pagelet_engine.worker.packed_starts import PackedStarts
-from pagelet_engine.worker.slots import has_penalties
+from pagelet_engine.worker.device.packed_starts import PackedStarts
 
 MAX_BIAS = 1024
 MAX_FORBIDDEN = 256
@@ -63,7 +62,7 @@ class Wishes:
     @classmethod
     def of(cls, start: SlotStart, vocab_size: int) -> "Wishes":
         own = start.sampling
-        penalised = has_penalties(own)
+        penalised = own.has_penalties
         return cls(
             is_random=own.temperature > 0,
             is_filtered=0 < own.top_k < vocab_size or own.top_p < 1 or own.min_p > 0,

@@ -15,13 +15,12 @@ from pagelet_engine.core.step import Segment, Step, StepHandle
 from pagelet_engine.kernels.sampling_table import StartRows
 from pagelet_engine.worker.device.execution import Rank, Wait
 from pagelet_engine.worker.device.header import Header
+from pagelet_engine.worker.device.packed_starts import PackedStarts
 from pagelet_engine.worker.device.packing import fill, make_header
 from pagelet_engine.worker.device.sampling import Sampling
 from pagelet_engine.worker.device.sections import cut, payload_length
-from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.logprobs import raw_logprobs
-from pagelet_engine.worker.packed_starts import PackedStarts
-from pagelet_engine.worker.results import AskedLogprobs, FailedStep, LaunchedStep
+from pagelet_engine.worker.results import AskedLogprobs, Drawn, FailedStep, LaunchedStep
 
 IntArray = npt.NDArray[np.int32]
 Fetch = Callable[[Sequence[Tensor]], tuple[list[Tensor], Wait]]

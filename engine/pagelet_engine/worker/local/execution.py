@@ -8,12 +8,12 @@ from torch import Tensor
 
 from pagelet_engine.core.step import Segment
 from pagelet_engine.models.registry import Model
-from pagelet_engine.worker.assembly import assemble
-from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.sampler import greedy
-from pagelet_engine.worker.sampling_ops import SamplingOps, TorchSampling
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.assembly import assemble
+from pagelet_engine.worker.local.sampler import greedy
+from pagelet_engine.worker.local.sampling_ops import SamplingOps, TorchSampling
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
 
 class Execution(Protocol):

@@ -2,7 +2,7 @@
 
 import pytest
 from pagelet_engine.kernels.cpu.library import CpuBackendUnavailable, Library
-from pagelet_engine.worker.sampling_ops import NativeSampling, SamplingOps, TorchSampling
+from pagelet_engine.worker.local.sampling_ops import NativeSampling, SamplingOps, TorchSampling
 
 
 def all_ops() -> dict[str, SamplingOps]:

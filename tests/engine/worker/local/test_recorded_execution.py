@@ -15,11 +15,11 @@ from pagelet_engine.layers.cpu import CpuBatch
 from pagelet_engine.models.registry import build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
 from pagelet_engine.weights.loading import load_weights
-from pagelet_engine.worker.backends import LEVEL_ENV, choose_backend
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.loading import LoadedModel, load_model
-from pagelet_engine.worker.local import ModelError
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.backends import LEVEL_ENV, choose_backend
+from pagelet_engine.worker.local.loading import LoadedModel, load_model
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.model_facts import ModelError
 
 from tests.engine.kernels.cpu.conftest import Sequence_, step_of, usable_levels
 

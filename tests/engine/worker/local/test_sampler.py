@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.reference.philox import uniform
-from pagelet_engine.worker.draw import Draw, Drawn
-from pagelet_engine.worker.sampler import greedy, sample
-from pagelet_engine.worker.sampling_ops import SamplingOps
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.sampler import greedy, sample
+from pagelet_engine.worker.local.sampling_ops import SamplingOps
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
-from tests.engine.worker.every_ops import every_ops
+from tests.engine.worker.local.every_ops import every_ops
 
 Seated = Callable[..., Slots]
 VOCAB = 13

@@ -6,9 +6,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pagelet_engine.worker.local.sampling_ops import SamplingOps
+from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.logprobs import RawLogprobs
-from pagelet_engine.worker.sampling_ops import SamplingOps
-from pagelet_engine.worker.slots import Slots
 
 _CHUNK_BYTES = 64 << 20  # of logits held at once
 

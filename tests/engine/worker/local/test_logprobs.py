@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from pagelet_engine.worker.prompt_logprobs import prompt_logprobs
-from pagelet_engine.worker.sampling_ops import TorchSampling
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.prompt_logprobs import prompt_logprobs
+from pagelet_engine.worker.local.sampling_ops import TorchSampling
+from pagelet_engine.worker.local.slots import Slots
 
-from tests.engine.worker.every_ops import every_ops
+from tests.engine.worker.local.every_ops import every_ops
 
 
 @every_ops

@@ -1,44 +1,19 @@
-"""A worker in this process. On a CPU it executes steps one after the other; on a GPU it is the only rank."""
+"""Executes steps one after the other, each when it is submitted."""
 
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 
 import torch
-from pagelet_api.config import EngineConfig
 from torch import Tensor
 
-from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import Segment, Step, StepHandle
-from pagelet_engine.worker.accelerators import choose_device
-from pagelet_engine.worker.device.execution import Alone
-from pagelet_engine.worker.device.kits import choose_kit
-from pagelet_engine.worker.device.loading import load_leader
-from pagelet_engine.worker.draw import Draw, Drawn
-from pagelet_engine.worker.execution import Execution
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.loaded import LoadedWorker
-from pagelet_engine.worker.loading import load_model
-from pagelet_engine.worker.model_facts import ModelError, ModelFacts
-from pagelet_engine.worker.prompt_logprobs import prompt_logprobs
-from pagelet_engine.worker.results import AskedLogprobs, FailedStep, LaunchedStep, StepError
-from pagelet_engine.worker.sampler import sample
-from pagelet_engine.worker.slots import Slots
-
-__all__ = ["LoadedWorker", "LocalWorker", "ModelError", "ModelFacts", "StepError", "load_worker"]
-
-
-def load_worker(model_dir: Path, config: EngineConfig) -> LoadedWorker:
-    """A worker for the model of this folder, ready for its first step. Raises ModelError with one clear sentence."""
-    if choose_device(config.device).type != "cpu":
-        return load_leader(model_dir, config, Alone(), choose_kit(config), lambda step, header: None)
-    loaded = load_model(model_dir, config)
-    facts, pool = loaded.facts, loaded.pool
-    max_blocks = -(-facts.max_model_len // config.block_size)
-    slots = Slots(config.max_num_seqs, facts.vocab_size, max_blocks, len(pool.groups), pool.device)
-    worker = LocalWorker(loaded.execution(slots), pool, slots)
-    costs = WorkerCosts(pool.measure_copy_s() if loaded.num_host_blocks else 0.0, overlaps=False)
-    return LoadedWorker(worker, loaded.num_blocks, loaded.num_host_blocks, costs, pool.groups, facts)
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.execution import Execution
+from pagelet_engine.worker.local.prompt_logprobs import prompt_logprobs
+from pagelet_engine.worker.local.sampler import sample
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import AskedLogprobs, Drawn, FailedStep, LaunchedStep
 
 
 class LocalWorker:

@@ -10,10 +10,11 @@ from pagelet_engine.kernels.cpu import sampling as native_sampling
 from pagelet_engine.kernels.cpu.library import NativeBackend
 from pagelet_engine.kernels.cpu.sampling import DrawSettings
 from pagelet_engine.kernels.reference.philox import uniform
-from pagelet_engine.worker.draw import Draw, Drawn
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.random_draw import draw_random
+from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.logprobs import RawLogprobs, raw_logprobs
-from pagelet_engine.worker.random_draw import draw_random
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
 
 class SamplingOps(Protocol):

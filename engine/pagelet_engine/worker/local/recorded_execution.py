@@ -12,10 +12,10 @@ from pagelet_engine.core.step import Segment
 from pagelet_engine.kernels.cpu.abi import GroupStep, Step
 from pagelet_engine.kernels.cpu.library import NativeBackend
 from pagelet_engine.kernels.cpu.tape import Program
-from pagelet_engine.worker.draw import Drawn
 from pagelet_engine.worker.kv_pool import KvPool
-from pagelet_engine.worker.sampling_ops import NativeSampling
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.sampling_ops import NativeSampling
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
 
 class RecordedExecution:

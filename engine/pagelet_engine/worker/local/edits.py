@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pagelet_engine.worker.draw import Draw
-from pagelet_engine.worker.slots import Slots, has_penalties
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.slots import Slots
 
 
 def edit(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> None:
     """Change logits (rows, vocab) in place, a row a draw; each stage touches only the rows that want it."""
     seats = [slots.seats[draw.slot] for draw in draws]
-    penalised = [row for row, seat in enumerate(seats) if has_penalties(seat.sampling)]
+    penalised = [row for row, seat in enumerate(seats) if seat.sampling.has_penalties]
     if penalised:
         rows = torch.tensor(penalised, device=logits.device)
         logits[rows] = _penalise(logits[rows], torch.tensor([draws[row].slot for row in penalised]), slots)

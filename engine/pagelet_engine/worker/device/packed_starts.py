@@ -16,7 +16,6 @@ from pagelet_engine.kernels.sampling_table import (
     IN_PROMPT,
     NUM_PARAMS,
 )
-from pagelet_engine.worker.slots import has_penalties
 
 IntArray = npt.NDArray[np.int32]
 
@@ -55,7 +54,7 @@ def pack_start(start: SlotStart, vocab_size: int) -> PackedStarts:
     sampling, slot = start.sampling, start.slot
     bias = sampling.logit_bias
     forbidden = sorted(sampling.stop_token_ids) if sampling.min_tokens else []
-    flags = HAS_PENALTIES * has_penalties(sampling) | HAS_BIAS * bool(bias)
+    flags = HAS_PENALTIES * sampling.has_penalties | HAS_BIAS * bool(bias)
     flags |= len(bias) << BIAS_SHIFT | len(forbidden) << FORBIDDEN_SHIFT
     words = (
         min(sampling.top_k or vocab_size, vocab_size),
@@ -82,7 +81,7 @@ def _floats_of(start: SlotStart) -> tuple[float, ...]:
 
 def _seen(start: SlotStart) -> IntArray:
     """Tokens that penalties look at; bit 30: of the prompt."""
-    if not has_penalties(start.sampling):
+    if not start.sampling.has_penalties:
         return np.empty(0, np.int32)
     prompt = np.array(start.prompt, np.int32) | np.int32(IN_PROMPT)
     return np.concatenate((prompt, np.array(start.output, np.int32)))

@@ -82,7 +82,7 @@ class Slots:
         forbidden = self._tokens(sampling.stop_token_ids if sampling.min_tokens else ())
         self.seats[slot] = Seat(sampling, start.prompt, start.adapter_slot, bias, forbidden)
         self.sampling.start(start, self.vocab_size)
-        if has_penalties(sampling):
+        if sampling.has_penalties:
             self.in_prompt[slot] = False
             self.in_prompt[slot, self._tokens(start.prompt)] = True
             self.output_counts[slot] = torch.bincount(self._tokens(start.output), minlength=self.vocab_size)
@@ -94,15 +94,10 @@ class Slots:
     def note_drawn(self, slots: list[int], tokens: Tensor) -> None:
         """Remember tokens (rows,), drawn for these slots: as the last ones, and in the counts that penalties want."""
         self.last_token[torch.tensor(slots, device=self.device)] = tokens
-        counting = [row for row, slot in enumerate(slots) if has_penalties(self.seats[slot].sampling)]
+        counting = [row for row, slot in enumerate(slots) if self.seats[slot].sampling.has_penalties]
         if counting:
             rows = torch.tensor([slots[row] for row in counting], device=self.device)
             self.output_counts[rows, tokens[torch.tensor(counting, device=self.device)]] += 1
 
     def _tokens(self, ids: Iterable[int]) -> Tensor:
         return torch.tensor(list(ids), dtype=torch.int64, device=self.device)
-
-
-def has_penalties(sampling: SamplingParams) -> bool:
-    penalties = (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty)
-    return penalties != (1.0, 0.0, 0.0)

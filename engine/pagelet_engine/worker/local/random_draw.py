@@ -8,8 +8,9 @@ from torch import Tensor
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.kernels.reference.philox import uniform
 from pagelet_engine.kernels.reference.thresholds import thresholds
-from pagelet_engine.worker.draw import Draw, Drawn
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
 _CHUNK_BYTES = 8 << 20  # of cumulative weights at once: what does not leave the cache takes half the time
 

@@ -1,10 +1,8 @@
-"""One token to be drawn, and what was drawn."""
+"""One token to be drawn."""
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from pagelet_engine.worker.slots import Slots, has_penalties
+from pagelet_engine.worker.local.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,7 @@ class Draw:
 
     def is_edited(self, slots: Slots) -> bool:
         seat = slots.seats[self.slot]
-        return has_penalties(seat.sampling) or seat.bias is not None or self.is_too_early(slots)
+        return seat.sampling.has_penalties or seat.bias is not None or self.is_too_early(slots)
 
     def is_too_early(self, slots: Slots) -> bool:
         """Whether a token that ends the sample may not be drawn yet."""
@@ -31,11 +29,3 @@ class Draw:
 
     def is_random(self, slots: Slots) -> bool:
         return slots.seats[self.slot].sampling.temperature > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    tokens: Tensor
-    """(rows,) int64"""
-    sound: Tensor
-    """(rows,) bool: False where the logits hold NaN or infinity, so that the token means nothing."""

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pagelet_engine.worker.draw import Draw, Drawn
-from pagelet_engine.worker.edits import edit
-from pagelet_engine.worker.sampling_ops import SamplingOps
-from pagelet_engine.worker.slots import Slots
+from pagelet_engine.worker.local.draw import Draw
+from pagelet_engine.worker.local.edits import edit
+from pagelet_engine.worker.local.sampling_ops import SamplingOps
+from pagelet_engine.worker.local.slots import Slots
+from pagelet_engine.worker.results import Drawn
 
 
 def sample(logits: Tensor, likeliest: Drawn, draws: Sequence[Draw], slots: Slots, ops: SamplingOps) -> Drawn:
