@@ -14,7 +14,6 @@ OTHERS = (
     "rms_norm",
     "gated_activation",
     "sample",
-    "argmax",
     "block_copy",
     "fp8_linear",
     "experts",

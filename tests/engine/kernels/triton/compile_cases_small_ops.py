@@ -2,7 +2,6 @@
 
 import torch
 from pagelet_engine.kernels.activation import Activation
-from pagelet_engine.kernels.triton.argmax import argmax
 from pagelet_engine.kernels.triton.block_copy import copy_blocks
 from pagelet_engine.kernels.triton.embedding import embedding
 from pagelet_engine.kernels.triton.gated_activation import gated_activation
@@ -32,5 +31,4 @@ CASES = {
     "SiLU gate": (lambda: gate(Activation.SILU), ("sm_90",)),
     "GELU gate": (lambda: gate(Activation.GELU_TANH), ("sm_100",)),
     "block copy, embedding, rotary": (step_inputs, ("sm_80",)),
-    "argmax": (lambda: argmax(torch.empty(3, 128256)), ("sm_90", "gfx942")),
 }

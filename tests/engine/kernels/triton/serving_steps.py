@@ -7,7 +7,6 @@ import json
 
 import torch
 from pagelet_engine.kernels.activation import Activation
-from pagelet_engine.kernels.triton.argmax import argmax
 from pagelet_engine.kernels.triton.block_copy import copy_blocks
 from pagelet_engine.kernels.triton.compile_only import compiling
 from pagelet_engine.kernels.triton.embedding import embedding
@@ -32,7 +31,6 @@ def step(tokens: int, offset: int) -> None:
     rope_kv_write(qkv, angles, positions, token_slots, torch.empty(64, 512, dtype=torch.int32), kv)
     rms_norm(x, torch.empty(1024), 1e-6, x)
     gated_activation(torch.empty(tokens, 6144, dtype=torch.bfloat16), Activation.SILU)
-    argmax(torch.empty(tokens, 151936))
 
 
 if __name__ == "__main__":
