@@ -9,25 +9,28 @@ from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.worker.model_facts import ModelError
 
 PROCESS_BYTES = 256 * 2**20
-"""Of front and core beside weights and pool, from below: 400 MiB were measured, most of them torch's, whose builds
-differ."""
+"""Of front and core, or of another rank, beside weights and pool; from below: 400 MiB were measured, most of them
+torch's, whose builds differ."""
 
 
 def check_memory(weight_bytes: int, config: EngineConfig) -> None:
     """Raises ModelError, with the sum, where a container's limit is too low for weights and pools."""
     limit_bytes = Cgroup().memory_limit_bytes()
     if limit_bytes is not None:
-        check_fits(limit_bytes, weight_bytes, config.kv_cache_bytes + config.host_cache_bytes)
+        pool_bytes = config.kv_cache_bytes + config.host_cache_bytes
+        check_fits(limit_bytes, weight_bytes, pool_bytes, config.tensor_parallel_size)
 
 
-def check_fits(limit_bytes: int, weight_bytes: int, pool_bytes: int) -> None:
+def check_fits(limit_bytes: int, weight_bytes: int, pool_bytes: int, num_ranks: int = 1) -> None:
     """Raises ModelError, with the sum, for more than the container may use."""
-    wanted = weight_bytes + pool_bytes + PROCESS_BYTES
+    process_bytes = num_ranks * PROCESS_BYTES
+    wanted = weight_bytes + pool_bytes + process_bytes
     if wanted <= limit_bytes:
         return
+    processes = "process" if num_ranks == 1 else f"{num_ranks} processes"
     raise ModelError(
-        f"memory: wanted {_mib(wanted)}: weights {_mib(weight_bytes)} + KV pool {_mib(pool_bytes)} + process "
-        f"{_mib(PROCESS_BYTES)}; found this container's limit of {_mib(limit_bytes)}; raise resources.limits.memory, "
+        f"memory: wanted {_mib(wanted)}: weights {_mib(weight_bytes)} + KV pool {_mib(pool_bytes)} + {processes} "
+        f"{_mib(process_bytes)}; found this container's limit of {_mib(limit_bytes)}; raise resources.limits.memory, "
         "or lower kvCacheMemory"
     )
 

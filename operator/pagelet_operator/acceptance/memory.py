@@ -58,13 +58,16 @@ def _limit_too_low(service: InferenceService, model: ModelFacts | None) -> Numbe
         found = parse_bytes(str(limit))
     except QuantityError:
         return None  # no memory that a pod could have: the API server will say so
-    wanted = plan.weight_bytes + plan.pool_bytes + PROCESS_OVERHEAD_BYTES if plan else 0
+    size = service.spec.engine.tensor_parallel_size
+    overhead = size * PROCESS_OVERHEAD_BYTES
+    wanted = plan.weight_bytes + plan.pool_bytes + overhead if plan else 0
     if plan is None or found >= wanted:
         return None
     return {
         "weights": _mib(plan.weight_bytes),
         "pool": _mib(plan.pool_bytes),
-        "overhead": _mib(PROCESS_OVERHEAD_BYTES),
+        "overhead": _mib(overhead),
+        "processes": "the process" if size == 1 else f"{size} processes",
         "wanted": _mib(wanted),
         "found": _mib(found),
     }
@@ -102,7 +105,7 @@ MEMORY_RULES: tuple[Rule, ...] = (
     Rule(
         "TooLittleMemory",
         "spec.resources.limits.memory",
-        "spec.resources.limits.memory: weights {weights} + KV cache {pool} + {overhead} for the process = {wanted}, "
+        "spec.resources.limits.memory: weights {weights} + KV cache {pool} + {overhead} for {processes} = {wanted}, "
         "but the limit is {found}; raise it, or lower spec.engine.kvCacheMemory",
         _limit_too_low,
     ),
