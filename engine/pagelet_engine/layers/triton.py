@@ -2,6 +2,7 @@
 for products of matrices. Nothing here waits for the device, so that a step can be captured in a graph."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,8 @@ class TritonBatch(Batch):
     adapter_slots: Tensor
     """(seqs,) 0: no adapter."""
     groups: tuple[TritonGroup, ...]
+    num_decodes: int
+    """Leading sequences, of one token each; padded ones are among them in a graph."""
     longest_query: int
     longest_context: int
     """Bounds of any sequence's, which the host knows."""
@@ -120,25 +123,38 @@ class TritonBackend:
             settings.k_norm,
             settings.norm_eps,
         )
-        # A step with prompts has programs enough, and its splits would want much memory.
-        num_splits = 1
-        if own.longest_query == 1:
-            context = min(own.longest_context, cache.window or own.longest_context)
-            num_splits = choose_splits(len(own.seq_lens), cache.num_kv_heads, context, self._num_sms)
-        attended = paged_attention.paged_attention(
-            qkv[:, : cache.num_heads],
-            kv,
-            group.block_table,
-            own.cu_query_lens,
-            own.seq_lens,
-            own.seq_slots,
+        attended = qkv.new_empty(len(qkv), cache.num_heads, cache.head_dim)
+        attend = partial(
+            paged_attention.paged_attention,
+            kv=kv,
+            block_tables=group.block_table,
             scale=settings.scale,
-            max_query_len=own.longest_query,
             window=cache.window,
             soft_cap=settings.soft_cap,
             kv_scales=kv_scales,
-            num_splits=num_splits,
         )
+        query, decodes = qkv[:, : cache.num_heads], own.num_decodes
+        # Two launches, because decodes and prompts want other tiles; and decodes of long contexts, to be split.
+        if decodes:
+            context = min(own.longest_context, cache.window or own.longest_context)
+            attend(
+                query[:decodes],
+                cu_query_lens=own.cu_query_lens[: decodes + 1],
+                seq_lens=own.seq_lens[:decodes],
+                seq_slots=own.seq_slots[:decodes],
+                max_query_len=1,
+                num_splits=choose_splits(decodes, cache.num_kv_heads, context, self._num_sms),
+                out=attended[:decodes],
+            )
+        if decodes < len(own.seq_lens):
+            attend(
+                query,
+                cu_query_lens=own.cu_query_lens[decodes:],
+                seq_lens=own.seq_lens[decodes:],
+                seq_slots=own.seq_slots[decodes:],
+                max_query_len=own.longest_query,
+                out=attended,
+            )
         return attended.view(len(qkv), -1)
 
     def experts(self, x: Tensor, weights: ExpertWeights, routing: Routing) -> Tensor:

@@ -17,6 +17,8 @@ class Header:
     step: int
     num_tokens: int
     num_seqs: int
+    num_decodes: int
+    """Sequences that compute one token; they come first."""
     num_draws: int
     """Rows of logits that are made for drawing."""
     graph: bool
@@ -48,7 +50,7 @@ class Header:
         def take(count: int) -> tuple[int, ...]:
             return tuple(next(rest) for _ in range(count))
 
-        step, num_tokens, num_seqs, num_draws, graph, longest_query, longest_context = take(_FIXED)
+        step, num_tokens, num_seqs, num_decodes, num_draws, graph, longest_query, longest_context = take(_FIXED)
         prompt_rows = take(*take(1))
         updates = take(*take(1))
         copies = tuple(
@@ -59,6 +61,7 @@ class Header:
             step,
             num_tokens,
             num_seqs,
+            num_decodes,
             num_draws,
             bool(graph),
             longest_query,
@@ -74,6 +77,7 @@ class Header:
             self.step,
             self.num_tokens,
             self.num_seqs,
+            self.num_decodes,
             self.num_draws,
             self.graph,
             self.longest_query,
@@ -81,4 +85,4 @@ class Header:
         )
 
 
-_FIXED = 7
+_FIXED = 8

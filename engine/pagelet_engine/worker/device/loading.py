@@ -132,6 +132,7 @@ def new_state(blueprint: Blueprint, config: EngineConfig, num_groups: int, devic
         step=0,
         num_tokens=max(tokens, slots),
         num_seqs=slots,
+        num_decodes=0,
         num_draws=slots,
         graph=False,
         longest_query=tokens,

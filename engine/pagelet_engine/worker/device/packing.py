@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +19,19 @@ PADDING = -1
 """Instead of a slot."""
 
 
+def decodes_first(step: Step) -> Step:
+    """The same step, its segments of one token before all others: attention computes them apart."""
+    in_order = sorted(step.segments, key=_is_chunk)
+    return replace(step, segments=tuple(in_order))
+
+
+def _is_chunk(segment: Segment) -> bool:
+    return segment.num_tokens > 1
+
+
 def make_header(step: Step, num_prompt_rows: int, graph_sizes: Sequence[int], num_groups: int, max_rows: int) -> Header:
-    """graph_sizes: numbers of sequences for which there is a graph, ascending. num_prompt_rows: tokens whose logits are
-    wanted beside the draws, of which max_rows are made at once, at most."""
+    """step: its decodes come first. graph_sizes: numbers of sequences for which there is a graph, ascending.
+    num_prompt_rows: tokens whose logits are wanted beside the draws, of which max_rows are made at once, at most."""
     segments = step.segments
     longest_query = max((segment.num_tokens for segment in segments), default=0)
     size = 0
@@ -34,6 +45,7 @@ def make_header(step: Step, num_prompt_rows: int, graph_sizes: Sequence[int], nu
         step=step.number,
         num_tokens=size or step.num_tokens,
         num_seqs=size or len(segments),
+        num_decodes=size or len(segments) - sum(map(_is_chunk, segments)),
         num_draws=sum(segment.samples_token for segment in segments),
         graph=size > 0,
         longest_query=longest_query,

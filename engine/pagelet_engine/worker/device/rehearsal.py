@@ -27,6 +27,7 @@ def padding_header(num_tokens: int, num_seqs: int, max_context: int, num_groups:
         step=0,
         num_tokens=num_tokens,
         num_seqs=num_seqs,
+        num_decodes=num_seqs if graph or num_tokens == 1 else 0,
         num_draws=0,
         graph=graph,
         longest_query=1 if graph else num_tokens,

@@ -25,6 +25,7 @@ class TritonBatches:
             seq_slots=sections.seq_slots,
             adapter_slots=sections.adapter_slots,
             groups=self._groups,
+            num_decodes=header.num_decodes,
             longest_query=header.longest_query,
             longest_context=header.longest_context,
         )

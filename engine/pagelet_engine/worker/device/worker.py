@@ -16,7 +16,7 @@ from pagelet_engine.kernels.sampling_table import StartRows
 from pagelet_engine.worker.device.execution import Rank, Wait
 from pagelet_engine.worker.device.header import Header
 from pagelet_engine.worker.device.packed_starts import PackedStarts
-from pagelet_engine.worker.device.packing import fill, make_header
+from pagelet_engine.worker.device.packing import decodes_first, fill, make_header
 from pagelet_engine.worker.device.sampling import Sampling
 from pagelet_engine.worker.device.sections import cut, payload_length
 from pagelet_engine.worker.logprobs import raw_logprobs
@@ -111,6 +111,7 @@ class DeviceWorker:
             return FailedStep(step.number, error)
 
     def _execute(self, step: Step) -> StepHandle:
+        step = decodes_first(step)
         for start in step.starts:
             self._seats[start.slot] = Seat(start.sampling, start.prompt, start.adapter_slot)
         asked = list(self._prompt_parts(step))

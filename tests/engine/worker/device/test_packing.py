@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_engine.core.step import BlockCopy, Segment, Step, TableUpdate, Tier
 from pagelet_engine.worker.device.header import Header
-from pagelet_engine.worker.device.packing import LAST_DRAWN, PADDING, fill, make_header
+from pagelet_engine.worker.device.packing import LAST_DRAWN, PADDING, decodes_first, fill, make_header
 from pagelet_engine.worker.device.sections import cut, payload_length
 
 NUM_GROUPS, GRAPH_SIZES, MAX_ROWS = 2, (1, 2, 4, 8), 5
@@ -32,7 +32,7 @@ def segments(draw: st.DrawFn, slot: int, longest: int) -> Segment:
 def steps(draw: st.DrawFn) -> Step:
     longest = draw(st.sampled_from([1, 6]))
     own = [draw(segments(slot, longest)) for slot in range(draw(st.integers(0, 11)))]
-    return Step(draw(small), (), tuple(draw(st.lists(copies, max_size=4))), tuple(own))
+    return decodes_first(Step(draw(small), (), tuple(draw(st.lists(copies, max_size=4))), tuple(own)))
 
 
 def packed(step: Step, prompt_rows: list[int]):
@@ -99,3 +99,11 @@ def test_tables_and_copies_go_to_their_groups_in_order(step):
         within = [[each.source, each.destination] for each in step.copies if each.group == group and not each.is_move]
         assert found.updates[group].tolist() == entries
         assert found.copies[group].tolist() == within
+
+
+@given(steps())
+def test_sequences_of_one_token_come_first_and_are_counted(step):
+    header, found = packed(step, [])
+    one, more = found.cu_query_lens.diff().split([header.num_decodes, header.num_seqs - header.num_decodes])
+    assert one.le(1).all()
+    assert more.gt(1).all()
