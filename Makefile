@@ -64,7 +64,7 @@ test-nightly: .venv/installed-dev  ## a million random steps over the scheduler,
 
 .PHONY: test-gpu
 test-gpu: .venv/installed-dev  ## the kernels and the worker on this machine's GPU
-	$(BIN)/pytest -m "gpu and not nightly" tests/engine
+	$(BIN)/pytest -m "gpu and not nightly" $(KERNELS)
 
 # ---- making things -----------------------------------------------------------------------------------------------
 
