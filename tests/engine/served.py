@@ -1,13 +1,18 @@
 """Serves many requests by a whole engine, and prints the bytes resident after each thousand, as JSON: a process of its
-own, whose heap nothing else has filled and emptied before."""
+own, whose heap nothing else has filled and emptied before.
+
+Time goes by in ticks, and copies cost what is said here: who gives way, and whether blocks are copied or computed
+again, is then the same on every machine, however busy, and so is what is allocated when.
+"""
 
 import json
 import random
 import sys
+from itertools import count
 from pathlib import Path
 
 from pagelet_api.config import EngineConfig
-from pagelet_engine.core.costs import Costs
+from pagelet_engine.core.costs import Costs, WorkerCosts
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import Request
 from pagelet_engine.core.sampling import SamplingParams
@@ -15,6 +20,8 @@ from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.worker.loading import load_worker
 
 AT_ONCE = 128
+TICK_S = 0.001
+COPY_S = 0.0001
 
 
 def resident_bytes() -> int:
@@ -30,7 +37,7 @@ def serve(folder: Path, requests: int) -> list[int]:
     scheduler = Scheduler(
         num_blocks=loaded.num_blocks,
         num_host_blocks=loaded.num_host_blocks,
-        costs=Costs(loaded.costs),
+        costs=Costs(WorkerCosts(COPY_S, overlaps=False)),
         block_size=config.block_size,
         max_model_len=loaded.model.max_model_len,
         max_batched_tokens=2048,
@@ -38,7 +45,7 @@ def serve(folder: Path, requests: int) -> list[int]:
         max_queued=AT_ONCE,
         kv_events=True,
     )
-    core = EngineCore(scheduler, loaded.worker, depth=1)
+    core = EngineCore(scheduler, loaded.worker, depth=1, clock_s=count(step=TICK_S).__next__)
     source = random.Random(0)
     waiting = sent = finished = 0
     resident: list[int] = []
