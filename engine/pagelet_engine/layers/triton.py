@@ -63,6 +63,8 @@ class TritonBatch(Batch):
     groups: tuple[TritonGroup, ...]
     num_decodes: int
     """Leading sequences, of one token each; padded ones are among them in a graph."""
+    chunk_cu_query_lens: Tensor
+    """(seqs - num_decodes + 1,) those of the others, counted from their first token."""
     longest_query: int
     longest_context: int
     """Bounds of any sequence's, which the host knows."""
@@ -148,12 +150,12 @@ class TritonBackend:
             )
         if decodes < len(own.seq_lens):
             attend(
-                query,
-                cu_query_lens=own.cu_query_lens[decodes:],
+                query[decodes:],
+                cu_query_lens=own.chunk_cu_query_lens,
                 seq_lens=own.seq_lens[decodes:],
                 seq_slots=own.seq_slots[decodes:],
                 max_query_len=own.longest_query,
-                out=attended,
+                out=attended[decodes:],
             )
         return attended.view(len(qkv), -1)
 

@@ -178,7 +178,7 @@ def _paged_attention(
         first_token = (tile - tl.load(cu_query_lens_ptr + seq) // TOKENS - seq) * TOKENS
     query_start = tl.load(cu_query_lens_ptr + seq)
     query_len = tl.load(cu_query_lens_ptr + seq + 1) - query_start
-    if (first_token < 0) | (first_token >= query_len):  # below 0: of tokens before the first sequence's
+    if first_token >= query_len:
         return
     seq_len = tl.load(seq_lens_ptr + seq)
     table_ptr = block_tables_ptr + tl.load(seq_slots_ptr + seq).to(tl.int64) * table_stride
@@ -299,7 +299,7 @@ def paged_attention(
     kv            one layer's cache, keys at 0 and values at 1 of its third dimension; any strides but the last
     block_tables  (slots, max_blocks) int32: entries behind a window or past a sequence's end are never followed
     cu_query_lens (seqs + 1,) int32: sequence i computes tokens from cu_query_lens[i] up to cu_query_lens[i + 1];
-                  padded ones none. Tokens before cu_query_lens[0] are left alone
+                  padded ones none
     seq_lens      (seqs,) int32: its tokens in the cache after this step; the queries are its last ones
     seq_slots     (seqs,) int32: its row of the block tables
     max_query_len at least the longest query of the step; 1: decodes only

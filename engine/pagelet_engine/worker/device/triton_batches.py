@@ -26,6 +26,7 @@ class TritonBatches:
             adapter_slots=sections.adapter_slots,
             groups=self._groups,
             num_decodes=header.num_decodes,
+            chunk_cu_query_lens=sections.cu_query_lens[header.num_decodes :] - header.num_decodes,
             longest_query=header.longest_query,
             longest_context=header.longest_context,
         )

@@ -203,25 +203,6 @@ def test_splits_serve_chunks_too(check: Check) -> None:
     check(Shape(window=50), MIXED, num_splits=3)
 
 
-def test_decodes_and_chunks_may_be_attended_apart(device: torch.device, generator: torch.Generator) -> None:
-    """Into one output: the chunks' launch leaves the tokens before them alone."""
-    shape, count = Shape(), 19
-    step = make_step(shape, [*((1, 3 * length + 1) for length in range(count)), (9, 30), (33, 33)], generator)
-    query, kv, tables, cu_query_lens, seq_lens, seq_slots = (
-        each.to(device)
-        for each in (step.query, step.kv, step.block_tables, step.cu_query_lens, step.seq_lens, step.seq_slots)
-    )
-    out = torch.full(query.shape, math.nan, device=device)
-    parts = (seq_lens[:count], seq_slots[:count]), (seq_lens[count:], seq_slots[count:])
-    chunks = {"scale": step.scale, "max_query_len": 33, "out": out}
-    decodes = {"scale": step.scale, "max_query_len": 1, "num_splits": 2, "out": out[:count]}
-    paged_attention(query, kv, tables, cu_query_lens[count:], *parts[1], **chunks)
-    assert out[:count].isnan().all()
-    paged_attention(query[:count], kv, tables, cu_query_lens[: count + 1], *parts[0], **decodes)
-    used = int(step.cu_query_lens[-1])
-    torch.testing.assert_close(out[:used].cpu().double(), attend(shape, step), atol=2e-5, rtol=2e-5)
-
-
 def test_padded_rows_alone_write_nothing_that_counts(check: Check) -> None:
     check(Shape(), ((0, 0), (0, 0)), max_query_len=1)
 
