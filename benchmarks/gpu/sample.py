@@ -49,8 +49,7 @@ def _table(rows: int, vocab: int, sampling: SamplingParams) -> SamplingTable:
     table = SamplingTable.empty(rows, vocab, 1, 1, torch.device("cuda"))
     text = np.random.default_rng(0).integers(0, vocab, 1000).tolist()
     starts = PackedStarts.of([SlotStart(slot, 0, sampling, tuple(text)) for slot in range(rows)], vocab)
-    arrays = (starts.slots, starts.params, starts.bias, starts.forbidden, starts.tokens)
-    start_rows(table, StartRows(*(torch.from_numpy(array).cuda() for array in arrays)))
+    start_rows(table, StartRows(*(torch.from_numpy(array).cuda() for array in starts.arrays)))
     return table
 
 

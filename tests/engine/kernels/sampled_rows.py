@@ -52,9 +52,8 @@ def any_logits(source: random.Random, rows: int, vocab: int) -> Tensor:
 
 
 def packed(starts: Sequence[SlotStart], vocab: int, device: torch.device) -> StartRows:
-    arrays = PackedStarts.of(starts, vocab)
-    on_host = (arrays.slots, arrays.params, arrays.bias, arrays.forbidden, arrays.tokens)
-    return StartRows(*(torch.from_numpy(array).to(device) for array in on_host))
+    arrays = PackedStarts.of(starts, vocab).arrays
+    return StartRows(*(torch.from_numpy(array).to(device) for array in arrays))
 
 
 def poisoned_table(num_slots: int, vocab: int, device: torch.device) -> SamplingTable:

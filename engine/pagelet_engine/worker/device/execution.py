@@ -111,9 +111,8 @@ class Rank:
         self.wait_for_copies: Wait | None = None
         """Of the last step, where it has any beside it."""
 
-    def compute(self, header: Header) -> Tensor:
-        """Compute the step whose payload the state holds: → (draws, vocab) fp32."""
-        sections = cut(self.state.payload, header)
+    def compute(self, header: Header, sections: Sections[Tensor]) -> Tensor:
+        """Compute the step whose payload, cut into sections, the state holds: → (draws, vocab) fp32."""
         self.wait_for_copies = self._copies.run(header, sections)
         for table, entries in zip(self.state.block_tables, sections.updates, strict=True):
             if len(entries):
@@ -125,9 +124,8 @@ class Rank:
             self._hidden = (self._graphs if header.graph else self._eager)(header)
         return self._logits(sections.draw_rows)
 
-    def prompt_logits(self, header: Header) -> Iterator[Tensor]:
+    def prompt_logits(self, header: Header, sections: Sections[Tensor]) -> Iterator[Tensor]:
         """Logits of the step's prompt rows, some at a time; every rank must ask for all of them."""
-        sections = cut(self.state.payload, header)
         for rows in torch.split(sections.prompt_rows, list(header.prompt_rows)) if header.prompt_rows else ():
             yield self._logits(rows)
 
@@ -167,13 +165,13 @@ class Follower:
         header, rank = Header.decode(data), self._rank
         state, group = rank.state, rank.group
         group.broadcast(state.payload[: payload_length(header)])
-        rank.compute(header)
+        sections = cut(state.payload, header)
+        rank.compute(header, sections)
         if header.num_draws:
-            sections = cut(state.payload, header)
             tokens = torch.empty_like(sections.draw_slots)
             group.broadcast(tokens)
             state.last_token[sections.draw_slots] = tokens
-        for _ in rank.prompt_logits(header):
+        for _ in rank.prompt_logits(header, sections):
             pass
 
 

@@ -19,7 +19,7 @@ from pagelet_engine.worker.device.header import Header
 from pagelet_engine.worker.device.kit import Kit
 from pagelet_engine.worker.device.rehearsal import Rehearsal, copying_header, pad
 from pagelet_engine.worker.device.sampling import MAX_BIAS, MAX_FORBIDDEN, Sampling
-from pagelet_engine.worker.device.sections import payload_length
+from pagelet_engine.worker.device.sections import cut, payload_length
 from pagelet_engine.worker.device.worker import DeviceWorker, Tell
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.loaded import LoadedWorker
@@ -118,7 +118,7 @@ def _load(blueprint: Blueprint, config: EngineConfig, group: Group, kit: Kit, ta
     if kit.recorder is not None:
         copying = copying_header(len(groups))
         pad(state, copying)
-        rank.compute(copying)
+        rank.compute(copying, cut(state.payload, copying))
     return _Loaded(rank, pool, num_blocks, num_host_blocks, captured)
 
 

@@ -35,6 +35,11 @@ class PackedStarts:
     tokens: IntArray
     """(entries, 2)"""
 
+    @property
+    def arrays(self) -> tuple[IntArray, ...]:
+        """In the order of `StartRows`."""
+        return tuple(getattr(self, field.name) for field in fields(self))
+
     @classmethod
     def of(cls, starts: Sequence[SlotStart], vocab_size: int) -> Self:
         """All starts of a step."""

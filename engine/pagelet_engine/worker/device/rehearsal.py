@@ -4,7 +4,7 @@ have every kernel compiled that a step may launch.
 Writes nothing to the cache that is ever read, and reads its first block only.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 
 import torch
@@ -99,10 +99,7 @@ class Rehearsal:
         )
         packed = PackedStarts.of([SlotStart(0, 0, sampling, (0,), (0,))], table.vocab_size)
         device = self.state.payload.device
-        arrays = {field.name: getattr(packed, field.name) for field in fields(packed)}
-        self.ops.start_rows(
-            table, StartRows(**{name: torch.from_numpy(array).to(device) for name, array in arrays.items()})
-        )
+        self.ops.start_rows(table, StartRows(*(torch.from_numpy(array).to(device) for array in packed.arrays)))
         slots = torch.zeros(1, dtype=torch.int32, device=device)
         for edited, random, filtered in product((False, True), repeat=3):
             tokens, _ = self.ops.sample(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pagelet_engine.worker.device.header import Header
 
-_ALIGNED = 4
+_ALIGNMENT = 4
 """Integers: every section begins at a multiple of 16 bytes, so that kernels may load it in vectors."""
 
 
@@ -66,7 +66,7 @@ def cut(buffer: A, header: Header) -> Sections[A]:
 
 def payload_length(header: Header) -> int:
     """Integers, padding between sections included."""
-    return max(_aligned(part.stop) for part in _parts(header))
+    return max(aligned(part.stop) for part in _parts(header))
 
 
 def copies_within(header: Header, group: int) -> list[tuple[int, int]]:
@@ -84,8 +84,9 @@ def _parts(header: Header) -> Iterator[slice]:
     first = 0
     for length in lengths:
         yield slice(first, first + length)
-        first = _aligned(first + length)
+        first = aligned(first + length)
 
 
-def _aligned(length: int) -> int:
-    return -(-length // _ALIGNED) * _ALIGNED
+def aligned(length: int) -> int:
+    """Where a section may begin: there, or next behind it."""
+    return -(-length // _ALIGNMENT) * _ALIGNMENT

@@ -16,6 +16,10 @@ class TritonBatches:
         self._groups = tuple(map(TritonGroup, pool.pages, pool.scales, state.block_tables))
 
     def batch(self, header: Header, sections: Sections[Tensor], token_ids: Tensor) -> TritonBatch:
+        num_decodes = header.num_decodes
+        chunk_cu_query_lens = sections.cu_query_lens[num_decodes:]
+        if 0 < num_decodes < header.num_seqs:  # else they begin at 0, or are nobody's
+            chunk_cu_query_lens = chunk_cu_query_lens - num_decodes
         return TritonBatch(
             token_ids=token_ids,
             positions=sections.positions,
@@ -25,8 +29,8 @@ class TritonBatches:
             seq_slots=sections.seq_slots,
             adapter_slots=sections.adapter_slots,
             groups=self._groups,
-            num_decodes=header.num_decodes,
-            chunk_cu_query_lens=sections.cu_query_lens[header.num_decodes :] - header.num_decodes,
+            num_decodes=num_decodes,
+            chunk_cu_query_lens=chunk_cu_query_lens,
             longest_query=header.longest_query,
             longest_context=header.longest_context,
         )

@@ -1,7 +1,7 @@
 """Rank 0: packs each step, tells the others, computes its own share, and draws."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from pagelet_engine.worker.device.header import Header
 from pagelet_engine.worker.device.packed_starts import PackedStarts
 from pagelet_engine.worker.device.packing import decodes_first, fill, make_header
 from pagelet_engine.worker.device.sampling import Sampling
-from pagelet_engine.worker.device.sections import cut, payload_length
+from pagelet_engine.worker.device.sections import Sections, aligned, cut, payload_length
 from pagelet_engine.worker.logprobs import raw_logprobs
 from pagelet_engine.worker.results import AskedLogprobs, Drawn, FailedStep, LaunchedStep
 
@@ -56,7 +56,7 @@ class Payload:
         array = np.asarray(numbers, np.int32).reshape(-1)
         part = slice(self.length, self.length + len(array))
         self._buffer[part] = array
-        self.length = -(-part.stop // 4) * 4
+        self.length = aligned(part.stop)
         return part
 
 
@@ -129,19 +129,20 @@ class DeviceWorker:
         positions = payload.append([segment.start + segment.num_tokens for segment in drawing])
         picked = payload.append(logprob_rows)
         targets = payload.append([token for part in asked for token in part.targets])
-        starts = self._sampling.pack(step.starts)
+        starts = self._sampling.pack(step.starts) if step.starts else None
 
         # From here on, everything is launched, and nothing is waited for.
         self._tell(step.number, header.encode())
         self._staging.send(payload.length, state.payload)
         rank.group.broadcast(state.payload[: payload.shared_length])
-        if step.starts:
+        if starts:
             self._sampling.seat(self._send_starts(starts))
-        logits = rank.compute(header)
+        sections = cut(state.payload, header)
+        logits = rank.compute(header, sections)
         drawn, logprobs = None, None
         if drawing:
-            slots = cut(state.payload, header).draw_slots
-            tokens, sound = self._sampling.draw(logits, drawing, slots, state.payload[positions], state.last_token)
+            drawn_at = state.payload[positions]
+            tokens, sound = self._sampling.draw(logits, drawing, sections.draw_slots, drawn_at, state.last_token)
             rank.group.broadcast(tokens)
             drawn = Drawn(tokens, sound)
             if logprob_rows:
@@ -150,16 +151,14 @@ class DeviceWorker:
                 raw = raw_logprobs(logits.index_select(0, rows), tokens.index_select(0, rows).long(), max(counts))
                 samples = tuple(drawing[row].sample for row in logprob_rows)
                 logprobs = AskedLogprobs([raw], samples, tuple(counts))
-        prompts = self._prompt_logprobs(header, asked, state.payload[targets].long())
+        prompts = self._prompt_logprobs(header, sections, asked, state.payload[targets]) if asked else None
         return self._fetched(step, drawn, logprobs, prompts)
 
     def _send_starts(self, packed: PackedStarts) -> StartRows:
-        arrays = {field.name: getattr(packed, field.name) for field in fields(packed)}
-        sent = self._staging.send_apart(np.concatenate([array.reshape(-1) for array in arrays.values()]))
-        parts = sent.split([array.size for array in arrays.values()])
-        return StartRows(
-            **{name: part.view(array.shape) for (name, array), part in zip(arrays.items(), parts, strict=True)}
-        )
+        arrays = packed.arrays
+        sent = self._staging.send_apart(np.concatenate([array.reshape(-1) for array in arrays]))
+        parts = sent.split([array.size for array in arrays])
+        return StartRows(*(part.view(array.shape) for array, part in zip(arrays, parts, strict=True)))
 
     def _fetched(
         self, step: Step, drawn: Drawn | None, logprobs: AskedLogprobs | None, prompts: AskedLogprobs | None
@@ -185,12 +184,13 @@ class DeviceWorker:
 
         return LaunchedStep(step, drawn, logprobs, prompts, wait)
 
-    def _prompt_logprobs(self, header: Header, asked: Sequence[PromptPart], targets: Tensor) -> AskedLogprobs | None:
-        """targets (rows,) int64: the tokens behind the step's prompt rows."""
-        if not asked:
-            return None
+    def _prompt_logprobs(
+        self, header: Header, sections: Sections[Tensor], asked: Sequence[PromptPart], targets: Tensor
+    ) -> AskedLogprobs:
+        """targets (rows,) int32: the tokens behind the step's prompt rows."""
         most = max(part.count for part in asked)
-        chunks = zip(self._rank.prompt_logits(header), targets.split(list(header.prompt_rows)), strict=True)
+        tokens_of = targets.long().split(list(header.prompt_rows))
+        chunks = zip(self._rank.prompt_logits(header, sections), tokens_of, strict=True)
         return AskedLogprobs(
             [raw_logprobs(logits, tokens, most) for logits, tokens in chunks],
             tuple(part.sample for part in asked for _ in part.targets),
