@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pagelet_api import sizes
+from pagelet_api.quantities import mib
 from pagelet_api.sizes import FP8_KV_DTYPE, KvGroup, ModelShape, dtype_bytes
 
 FEWEST_BLOCKS = 4
@@ -146,9 +147,9 @@ def plan_gpu(
     if usable < wanted:
         times = f"{tensor_parallel_size} × " if tensor_parallel_size > 1 else ""
         raise DoesNotFitError(
-            f"weights {_mib(weights)} + largest step {_mib(activations)} + reserves {_mib(reserved)} + {FEWEST_BLOCKS} "
-            f"KV blocks {_mib(FEWEST_BLOCKS * block)} = {_mib(wanted)}, but {times}{utilization_percent} % of "
-            f"{_mib(memory_bytes)} is {_mib(usable)}; take a larger device, or a dtype of fewer bytes"
+            f"weights {mib(weights)} + largest step {mib(activations)} + reserves {mib(reserved)} + {FEWEST_BLOCKS} "
+            f"KV blocks {mib(FEWEST_BLOCKS * block)} = {mib(wanted)}, but {times}{utilization_percent} % of "
+            f"{mib(memory_bytes)} is {mib(usable)}; take a larger device, or a dtype of fewer bytes"
         )
     plan = plan_pool(
         held,
@@ -213,7 +214,3 @@ def activation_bytes(shape: ModelShape, dtype: str, max_num_batched_tokens: int,
     widest = 2 * shape.hidden_size + max(qkv, 3 * shape.intermediate_size, experts if shape.expert_layers else 0)
     rows = min(max_num_seqs, max_num_batched_tokens)
     return max_num_batched_tokens * widest * dtype_bytes(dtype) + rows * shape.vocab_size * (3 * 4 + 8)
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:,.0f} MiB"

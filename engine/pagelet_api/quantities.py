@@ -66,6 +66,11 @@ def parse_bytes(text: str) -> int:
     return num_bytes
 
 
+def mib(num_bytes: int) -> str:
+    """Bytes for a person's eyes: "1,024 MiB"."""
+    return f"{num_bytes / 2**20:,.0f} MiB"
+
+
 def parse_duration(text: str) -> int:
     """Seconds of a duration in whole hours, minutes and seconds, in that order: "90s", "1h30m".
 

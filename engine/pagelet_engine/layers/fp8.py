@@ -11,10 +11,8 @@ from pagelet_engine.kernels.activation import Activation
 from pagelet_engine.kernels.reference.fp8_linear import FP8_DTYPE
 from pagelet_engine.kernels.triton.fp8_linear import fp8_linear, quantize_rows, why_not
 from pagelet_engine.kernels.triton.gated_activation import gated_activation
+from pagelet_engine.layers.plain import held
 from pagelet_engine.weights.destination import Destination, Part, TensorPart
-
-_PIECE_BYTES = 64 << 20
-"""Quantised at once: what passes through the device in the checkpoint's own type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +29,10 @@ class QuantizedPart:
 
     def fill(self, name: str, tensor: Tensor) -> None:
         """Raises WeightsError for another shape."""
-        source = self.part.of(name, tensor)
-        rows = max(1, _PIECE_BYTES * len(source) // max(1, source.nbytes))
-        for piece, weight, scales in zip(
-            source.split(rows), self.weight.split(rows), self.scales.split(rows), strict=True
-        ):
-            quantized, found = quantize_rows(piece.to(weight.device).contiguous())
-            weight.copy_(quantized)
-            scales.copy_(found)
+        for rows, piece in self.part.pieces(name, tensor):
+            quantized, scales = quantize_rows(piece.to(self.weight.device).contiguous())
+            self.weight[rows].copy_(quantized)
+            self.scales[rows].copy_(scales)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +75,6 @@ class Fp8:
 
 def _held(layer: nn.Module) -> tuple[Tensor, Tensor, Tensor | None, Activation | None]:
     """Weight, scales, bias and gate, as `declare` left them."""
-    weight, scales, bias, gate = layer.weight, layer.scales, layer.bias, layer.gate
-    assert isinstance(weight, Tensor)
+    (weight, bias, gate), scales = held(layer), layer.scales
     assert isinstance(scales, Tensor)
-    assert bias is None or isinstance(bias, Tensor)
-    assert gate is None or isinstance(gate, Activation)
     return weight, scales, bias, gate

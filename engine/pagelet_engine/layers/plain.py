@@ -44,7 +44,7 @@ class Plain:
 
 
 def held(layer: nn.Module) -> tuple[Tensor, Tensor | None, Activation | None]:
-    """Weight, bias and gate, as `Plain.declare` left them."""
+    """Weight, bias and gate, as a format that declares them under these names left them."""
     weight, bias, gate = layer.weight, layer.bias, layer.gate
     assert isinstance(weight, Tensor)
     assert bias is None or isinstance(bias, Tensor)

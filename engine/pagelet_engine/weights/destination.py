@@ -1,5 +1,6 @@
 """Where one tensor of a checkpoint goes, and which part of it this process holds."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 
@@ -50,6 +51,16 @@ class Part:
         rows = tensor[self.rows]
         return rows if tensor.dim() == 1 else rows[:, self.columns]
 
+    def pieces(self, name: str, tensor: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The same, some rows at a time: which of the part's rows, and what they hold."""
+        source = self.of(name, tensor)
+        if source.numel() == 0:
+            return
+        piece_rows = max(1, _PIECE_BYTES * len(source) // source.nbytes)
+        for first in range(0, len(source), piece_rows):
+            piece = slice(first, first + piece_rows)
+            yield piece, source[piece]
+
 
 @dataclass(frozen=True, slots=True)
 class TensorPart:
@@ -72,12 +83,8 @@ class TensorPart:
         """Copy, converting to the parameter's dtype and device. Raises WeightsError for another shape."""
         source = self.part.of(name, tensor)
         assert source.shape == self.into.shape, (name, source.shape, self.into.shape)
-        if source.numel() == 0:
-            return
-        piece_rows = max(1, _PIECE_BYTES * len(source) // source.nbytes)
-        for first in range(0, len(source), piece_rows):
-            piece = slice(first, first + piece_rows)
-            self.into[piece].copy_(source[piece])
+        for rows, piece in self.part.pieces(name, tensor):
+            self.into[rows].copy_(piece)
         if self.offset:
             self.into.add_(self.offset)
 

@@ -4,6 +4,7 @@ A pool that only later turns out to be too large is an engine that the kernel ki
 """
 
 from pagelet_api.config import EngineConfig
+from pagelet_api.quantities import mib
 
 from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.worker.model_facts import ModelError
@@ -29,11 +30,7 @@ def check_fits(limit_bytes: int, weight_bytes: int, pool_bytes: int, num_ranks: 
         return
     processes = "process" if num_ranks == 1 else f"{num_ranks} processes"
     raise ModelError(
-        f"memory: wanted {_mib(wanted)}: weights {_mib(weight_bytes)} + KV pool {_mib(pool_bytes)} + {processes} "
-        f"{_mib(process_bytes)}; found this container's limit of {_mib(limit_bytes)}; raise resources.limits.memory, "
+        f"memory: wanted {mib(wanted)}: weights {mib(weight_bytes)} + KV pool {mib(pool_bytes)} + {processes} "
+        f"{mib(process_bytes)}; found this container's limit of {mib(limit_bytes)}; raise resources.limits.memory, "
         "or lower kvCacheMemory"
     )
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:,.0f} MiB"

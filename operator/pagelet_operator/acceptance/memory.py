@@ -3,7 +3,7 @@
 from pagelet_api.config import Device
 from pagelet_api.memory_plan import DoesNotFitError, resolve_max_model_len
 from pagelet_api.model_report import ModelFacts
-from pagelet_api.quantities import QuantityError, parse_bytes
+from pagelet_api.quantities import QuantityError, mib, parse_bytes
 from pagelet_api.sizes import ModelConfigError, resolve_dtype, weight_bytes
 from pagelet_api.v1alpha1 import InferenceService
 
@@ -64,17 +64,13 @@ def _limit_too_low(service: InferenceService, model: ModelFacts | None) -> Numbe
     if plan is None or found >= wanted:
         return None
     return {
-        "weights": _mib(plan.weight_bytes),
-        "pool": _mib(plan.pool_bytes),
-        "overhead": _mib(overhead),
+        "weights": mib(plan.weight_bytes),
+        "pool": mib(plan.pool_bytes),
+        "overhead": mib(overhead),
         "processes": "the process" if size == 1 else f"{size} processes",
-        "wanted": _mib(wanted),
-        "found": _mib(found),
+        "wanted": mib(wanted),
+        "found": mib(found),
     }
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:,.0f} MiB"
 
 
 MEMORY_RULES: tuple[Rule, ...] = (

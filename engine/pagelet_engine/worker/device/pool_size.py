@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from pagelet_api.memory_plan import GRAPH_BYTES, GROUP_BYTES, reserved_bytes
+from pagelet_api.quantities import mib
 
 from pagelet_engine.worker.model_facts import ModelError
 
@@ -26,15 +27,11 @@ def pool_bytes(measured: MeasuredMemory, utilization_percent: int, num_ranks: in
     left = share - measured.weights - measured.step - measured.others - reserved_bytes(num_ranks)
     if left >= fewest_bytes:
         return left
-    nccl = f" + NCCL {_mib(GROUP_BYTES)}" if num_ranks > 1 else ""
+    nccl = f" + NCCL {mib(GROUP_BYTES)}" if num_ranks > 1 else ""
     raise ModelError(
-        f"memory of the GPU: wanted weights {_mib(measured.weights)} + largest step {_mib(measured.step)} + CUDA and "
-        f"others {_mib(measured.others)} + graphs {_mib(GRAPH_BYTES)}{nccl} + fewest KV blocks {_mib(fewest_bytes)} = "
-        f"{_mib(share - left + fewest_bytes)}; found {_mib(share)}, {utilization_percent} % of "
-        f"{_mib(measured.total)}; raise gpuMemoryUtilizationPercent, lower maxNumBatchedTokens or maxNumSeqs, or take "
+        f"memory of the GPU: wanted weights {mib(measured.weights)} + largest step {mib(measured.step)} + CUDA and "
+        f"others {mib(measured.others)} + graphs {mib(GRAPH_BYTES)}{nccl} + fewest KV blocks {mib(fewest_bytes)} = "
+        f"{mib(share - left + fewest_bytes)}; found {mib(share)}, {utilization_percent} % of "
+        f"{mib(measured.total)}; raise gpuMemoryUtilizationPercent, lower maxNumBatchedTokens or maxNumSeqs, or take "
         "more or larger GPUs"
     )
-
-
-def _mib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**20:,.0f} MiB"
