@@ -26,6 +26,8 @@ from pagelet_engine.worker.local.execution import EagerExecution, Execution
 from pagelet_engine.worker.local.loading import load_model
 from pagelet_engine.worker.local.slots import Slots
 
+from tests.engine.thread_ranks import Meeting, ThreadGroup
+
 NUM_BLOCKS = 160
 NUM_SLOTS = 8
 NOWHERE = 10**6
@@ -33,39 +35,6 @@ NOWHERE = 10**6
 
 
 T, R = TypeVar("T"), TypeVar("R")
-
-
-class Meeting:
-    """Where ranks exchange tensors."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._barrier = threading.Barrier(size, timeout=60)
-        self._brought: list[torch.Tensor] = [torch.empty(0)] * size
-
-    def exchange(self, rank: int, x: torch.Tensor) -> list[torch.Tensor]:
-        self._brought[rank] = x.clone()
-        self._barrier.wait()
-        found = list(self._brought)
-        self._barrier.wait()
-        assert len({each.shape for each in found}) == 1
-        return found
-
-    def leave(self) -> None:
-        self._barrier.abort()
-
-
-class ThreadRanks:
-    """Implements `layers.ranks.Ranks`."""
-
-    def __init__(self, rank: int, meeting: Meeting) -> None:
-        self.rank, self.size, self._meeting = rank, meeting.size, meeting
-
-    def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
-        return x.copy_(sum(self._meeting.exchange(self.rank, x)))
-
-    def all_gather(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat(self._meeting.exchange(self.rank, x), dim=1)
 
 
 class RankOfModel:
@@ -98,7 +67,7 @@ def reference_rank(folder: Path, rank: int, meeting: Meeting) -> RankOfModel:
     """Computed by the reference ops, in fp32, with blocks of 4."""
     config = json.loads((folder / "config.json").read_text())
     shape, dtype, device = ModelShape.from_config(config), torch.float32, torch.device("cpu")
-    model = build_model(shape, config, ReferenceBackend(dtype, device, ThreadRanks(rank, meeting)))
+    model = build_model(shape, config, ReferenceBackend(dtype, device, ThreadGroup(rank, meeting)))
     load_weights(Checkpoint(folder), model.load(), model.ignored)
     groups = kv_groups(shape, meeting.size)
     pool = KvPool(groups, NUM_BLOCKS, 4, dtype, device)

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from pagelet_api.config import EngineConfig
 from pagelet_engine.core.step import Worker
 from pagelet_engine.worker.device.cpu import cpu_kit
@@ -19,7 +18,7 @@ from pagelet_engine.worker.local.loading import load_model
 from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.local.worker import LocalWorker
 
-PATIENCE_S = 60
+from tests.engine.thread_ranks import Meeting, ThreadGroup
 
 
 @dataclass(frozen=True)
@@ -28,40 +27,6 @@ class Loaded:
     num_blocks: int
     pools: list[KvPool]
     """A rank each."""
-
-
-class Meeting:
-    """Where the ranks of a test exchange tensors."""
-
-    def __init__(self, size: int) -> None:
-        self._barrier = threading.Barrier(size, timeout=PATIENCE_S)
-        self._brought: list[Any] = [None] * size
-
-    def exchange(self, rank: int, brought: Any) -> list[Any]:
-        self._brought[rank] = brought.clone() if isinstance(brought, torch.Tensor) else brought
-        self._barrier.wait()
-        found = list(self._brought)
-        self._barrier.wait()
-        return found
-
-
-class ThreadGroup:
-    """Implements `device.execution.Group`."""
-
-    def __init__(self, rank: int, size: int, meeting: Meeting) -> None:
-        self.rank, self.size, self._meeting = rank, size, meeting
-
-    def all_reduce(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack(self._meeting.exchange(self.rank, x)).sum(0)
-
-    def all_gather(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat(self._meeting.exchange(self.rank, x), dim=1)
-
-    def broadcast(self, tensor: torch.Tensor) -> None:
-        tensor.copy_(self._meeting.exchange(self.rank, tensor)[0])
-
-    def least(self, number: int) -> int:
-        return min(self._meeting.exchange(self.rank, number))
 
 
 @dataclass(frozen=True)
@@ -103,7 +68,7 @@ def load_two_ranks(folder: Path, config: EngineConfig) -> Loaded:
     config = config.model_copy(update={"tensor_parallel_size": 2})
     meeting, told = Meeting(2), queue.Queue[bytes]()
     kits = [WatchedKit.of(cpu_kit(config)) for _ in range(2)]
-    groups: list[Group] = [ThreadGroup(rank, 2, meeting) for rank in range(2)]
+    groups: list[Group] = [ThreadGroup(rank, meeting) for rank in range(2)]
 
     def follow() -> None:
         follower = load_follower(folder, config, groups[1], kits[1].kit)
