@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -20,8 +21,10 @@ from pagelet_gateway.engines import Engines
 from pagelet_gateway.gateway import Gateway
 from pagelet_gateway.metrics import Metrics
 from pagelet_gateway.server import ListenError, Listeners, listen, serve
+from pagelet_gateway.workers.launcher import ForkServer
+from pagelet_gateway.workers.pool import WorkerPool
 
-_THREADS = 2  # templates and long prompts: neither needs more to keep up with an engine
+_THREADS = 2  # a model is read in one while the fork server is waited for in the other
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -37,15 +40,20 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 async def _run(config: GatewayConfig, listeners: Listeners, log_requests: bool) -> None:
     hosts_file = os.environ.get(names.HOSTS_FILE_ENV)
     resolver = Resolver(config.engine_host, config.engine_port, Path(hosts_file) if hosts_file else None)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="prompt") as executor:
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="model") as executor,
+        contextlib.closing(ForkServer()) as fork_server,
+        WorkerPool(fork_server, executor) as workers,
+    ):
         engines = Engines(
             resolver.resolve,
             executor,
+            workers,
             gateway=f"{socket.gethostname()}/{os.getpid()}",
             resolve_interval_s=RESOLVE_INTERVAL_S,
             eager_interval_s=resolver.eager_interval_s,
         )
-        gateway = Gateway(config, engines, Metrics(config.model_name), executor, log_requests=log_requests)
+        gateway = Gateway(config, engines, Metrics(config.model_name), workers, log_requests=log_requests)
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

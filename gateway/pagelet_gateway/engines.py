@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Set
 from concurrent.futures import Executor
 
 from pagelet_gateway.link import EngineLink, LinkTiming
-from pagelet_gateway.model import Models, ServedModel
+from pagelet_gateway.model import Models, ServedModel, Workers
 from pagelet_gateway.routing import Candidate, least_loaded
 
 Resolve = Callable[[], Awaitable[frozenset[str] | None]]
@@ -26,6 +26,7 @@ class Engines:
         self,
         resolve: Resolve,
         executor: Executor,
+        workers: Workers,
         *,
         gateway: str,
         resolve_interval_s: float,
@@ -35,7 +36,7 @@ class Engines:
     ) -> None:
         """`eager_interval_s`: how often to ask for engines while there is none."""
         self._resolve = resolve
-        self._models = Models(executor)
+        self._models = Models(executor, workers)
         self._gateway = gateway
         self._interval_s, self._eager_interval_s = resolve_interval_s, eager_interval_s
         self._timing = timing or LinkTiming()
@@ -122,7 +123,7 @@ class Engines:
                 if not link.listed and (not link.connected or (addresses and not link.in_flight))
             }
         )
-        self._models.keep({link.model.digest for link in self._links.values() if link.model})
+        await self._models.keep({link.model.digest for link in self._links.values() if link.model})
 
     async def _drop(self, addresses: Set[str]) -> None:
         for address in addresses:

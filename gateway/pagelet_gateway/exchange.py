@@ -7,21 +7,21 @@ What the bytes look like is the form's; one write goes out for each step of the 
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.openai.errors import OpenAIError
-from pagelet_api.openai.responses import FinishReason, Usage
+from pagelet_api.openai.responses import Usage
 from starlette.types import Receive, Scope, Send
 
 from pagelet_gateway.answer import Answer
-from pagelet_gateway.gateway import Gateway
+from pagelet_gateway.gateway import Gateway, client_of
 from pagelet_gateway.generation import Generation
 from pagelet_gateway.inbox import Express
 from pagelet_gateway.outlet import Outlet
 from pagelet_gateway.sample import Delta
+from pagelet_gateway.whole_answer import PIECE_BYTES, Collected, WholeAnswer, send_whole
 
 _log = logging.getLogger(__name__)
 
@@ -31,26 +31,6 @@ _STREAM_HEADERS = [
     (b"x-accel-buffering", b"no"),  # proxies in between must not collect
 ]
 DONE = "data: [DONE]\n\n"
-
-
-@dataclass(slots=True)
-class Collected:
-    """A choice, collected."""
-
-    texts: list[str] = field(default_factory=list)
-    logprobs: list[pb.TokenLogprobs] = field(default_factory=list)
-    finish_reason: FinishReason = "stop"
-    stop_reason: str | int | None = None
-
-    @property
-    def text(self) -> str:
-        return "".join(self.texts)
-
-    def add(self, delta: Delta) -> None:
-        self.texts.append(delta.text)
-        self.logprobs.extend(delta.logprobs)
-        if delta.finish_reason is not None:
-            self.finish_reason, self.stop_reason = delta.finish_reason, delta.stop_reason
 
 
 class Form(Protocol):
@@ -68,8 +48,8 @@ class Form(Protocol):
 
     def usage_event(self, usage: Usage) -> str: ...
 
-    def whole(self, choices: Sequence[Collected], answer: Answer) -> Any:
-        """The body of an answer that is not streamed."""
+    def whole(self, choices: Sequence[Collected], answer: Answer) -> Iterator[bytes]:
+        """The body of an answer that is not streamed, in pieces of little work each; some are empty."""
         ...
 
 
@@ -121,7 +101,10 @@ class Exchange:
             self._generation.start()
             deltas = await self._step()
             metrics.ttft_s.observe(self._last_s - began_s)
-            await (self._stream(deltas, send) if self._is_stream else self._send_whole(deltas, send))
+            if self._is_stream:
+                await self._stream(deltas, send)
+            else:
+                await self._send_whole(deltas, send, client_of(scope))
             if self._answer.finished:
                 metrics.e2e_s.observe(self._last_s - began_s)
                 metrics.prompt_tokens.inc(self._answer.usage()["prompt_tokens"])
@@ -159,7 +142,12 @@ class Exchange:
             for choice, delta in deltas:
                 if choice not in opened:
                     opened.add(choice)
-                    parts.append(form.opening(choice))
+                    opening = form.opening(choice)
+                    if len(opening) > PIECE_BYTES:  # a long prompt that is echoed; there may be many choices
+                        await outlet.write("".join((*parts, opening)).encode("ascii"))
+                        parts.clear()
+                    else:
+                        parts.append(opening)
                 if delta.text or delta.finish_reason or delta.logprobs:
                     parts.append(form.event(choice, delta))
             if answer.finished:
@@ -195,18 +183,14 @@ class Exchange:
             self._last_s = came_s
         return True
 
-    async def _send_whole(self, deltas: list[tuple[int, Delta]], send: Send) -> None:
-        choices = [Collected() for _ in self._answer.samples]
-        while True:
-            for choice, delta in deltas:
-                choices[choice].add(delta)
-            if self._answer.finished:
-                break
-            deltas = await self._step()
-        body = json.dumps(self._form.whole(choices, self._answer), separators=(",", ":")).encode("ascii")
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+    async def _send_whole(self, deltas: list[tuple[int, Delta]], send: Send, client: str) -> None:
+        answer = self._answer
+        with self._gateway.answers.hold(client) as hold:
+            whole = WholeAnswer(len(answer.samples), hold)
+            whole.add(deltas, answer.prompt_logprobs)
+            while not answer.finished:
+                whole.add(await self._step(), answer.prompt_logprobs)
+            await send_whole(self._form.whole(whole.choices, answer), send)
 
     async def _step(self, express: Express | None = None) -> list[tuple[int, Delta]]:
         """What the engines have sent since the last step, less what went by express. Raises OpenAIError."""

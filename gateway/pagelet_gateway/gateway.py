@@ -1,27 +1,25 @@
 """What every route of one gateway shares, complete when constructed."""
 
+import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from pagelet_api.config import GatewayConfig
-from pagelet_api.openai.errors import OpenAIError, model_not_found
-from pagelet_api.openai.fates import Refusal
-from pagelet_api.openai.parsing import parse_body, parse_json
-from pydantic import BaseModel
-from starlette.requests import Request
+from pagelet_api.openai.errors import OpenAIError
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Scope
 
-from pagelet_gateway.body import read_body
+from pagelet_gateway.body import BodyMemory, read_body
+from pagelet_gateway.byte_budget import ByteBudget
 from pagelet_gateway.engines import Engines
 from pagelet_gateway.generation import MAX_BACKLOG_UPDATES, Generation, no_engine
 from pagelet_gateway.metrics import Metrics
 from pagelet_gateway.model import ServedModel
-from pagelet_gateway.prompts import Prompter
+from pagelet_gateway.whole_answer import ANSWERS_BYTES
+from pagelet_gateway.workers.job import Job, Kind, Prepared, Refused
+from pagelet_gateway.workers.pool import WorkerPool
 
-Body = TypeVar("Body", bound=BaseModel)
 _log = logging.getLogger(__name__)
 
 
@@ -30,7 +28,7 @@ class Gateway:
     config: GatewayConfig
     engines: Engines
     metrics: Metrics
-    executor: Executor
+    workers: WorkerPool
     max_backlog: int = MAX_BACKLOG_UPDATES
     log_requests: bool = False
     stopping: bool = False
@@ -38,40 +36,56 @@ class Gateway:
     connection."""
     in_flight: set[Generation] = field(default_factory=set)
     started_unix_s: int = field(default_factory=lambda: int(time.time()))
-    prompter: Prompter = field(init=False)
+    bodies: BodyMemory = field(default_factory=BodyMemory)
+    answers: ByteBudget = field(default_factory=lambda: ByteBudget(ANSWERS_BYTES, ANSWERS_BYTES // 2))
+    """What answers that are not streamed hold until they are complete."""
 
     def __post_init__(self) -> None:
-        self.prompter = Prompter(self.executor)
         self.metrics.watch_engines(self._engine_states)
+        self.metrics.watch_workers(lambda: self.workers.waiting, lambda: self.workers.lost_workers)
+        self.metrics.watch_memory(
+            {"bodies": lambda: self.bodies.held_bytes, "answers": lambda: self.answers.held_bytes}
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
         """The model's names, the first its own."""
         return (self.config.model_name, *self.config.aliases)
 
-    async def model(self, name: str | None) -> ServedModel:
-        """The model of that name, as an engine holds it now, or soon. Raises OpenAIError 404 or 503."""
-        if name is not None and name not in self.names:
-            raise model_not_found(name)
-        await self.engines.wait()
-        model = self.engines.model
-        if model is None:
-            raise no_engine()
-        return model
+    async def prepare(self, request: Request, kind: Kind) -> tuple[Prepared, ServedModel]:
+        """The request's body, validated, and its prompts; what is ignored or refused in it is counted.
 
-    async def read(self, request: Request, body_type: type[Body], refused: Mapping[str, Refusal]) -> Body:
-        """The request's body, validated; what is ignored or refused in it is counted. Raises OpenAIError."""
-        return self.parse(parse_json(await read_body(request)), body_type, refused)
-
-    def parse(self, data: Mapping[str, object], body_type: type[Body], refused: Mapping[str, Refusal]) -> Body:
-        try:
-            parsed = parse_body(body_type, data, refused)
-        except OpenAIError as error:
-            self.metrics.refused_fields.labels(error.code or "").inc()
-            raise
-        for name in parsed.ignored:
+        For the model as an engine holds it now, or soon. Raises OpenAIError.
+        """
+        client = client_of(request.scope)
+        with self.bodies.hold(client) as hold:
+            body = await read_body(request, hold)
+            await self.engines.wait()
+            model = self.engines.model
+            number, max_model_len = (model.number, model.info.max_model_len) if model else (None, 0)
+            outcome = await self._run(Job(kind, body, self.names, number, max_model_len), client, request)
+        if isinstance(outcome, Refused):
+            if outcome.by_field:
+                self.metrics.refused_fields.labels(outcome.error.code or "").inc()
+            raise outcome.error
+        for name in outcome.ignored:
             self.metrics.ignored_fields.labels(name).inc()
-        return parsed.body
+        if model is None or not (outcome.prompts or outcome.content):
+            raise no_engine()
+        return outcome, model
+
+    async def _run(self, job: Job, client: str, request: Request) -> Prepared | Refused:
+        """Raises ClientDisconnect when the client does not wait for it."""
+        running = asyncio.ensure_future(self.workers.run(job, client))
+        gone = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                raise ClientDisconnect
+            return running.result()
+        finally:
+            running.cancel()
+            gone.cancel()
 
     def end_all(self, reason: OpenAIError) -> None:
         """End every answer in flight with an error."""
@@ -84,3 +98,14 @@ class Gateway:
         return [
             "ready" if link.usable else "draining" if link.connected else "connecting" for link in self.engines.links
         ]
+
+
+def client_of(scope: Scope) -> str:
+    """Whose turn it is: the address that a connection comes from."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -20,10 +20,16 @@ Express = Callable[[int, int, int, float], bool]
 the token. Called where the token arrives: it must not wait."""
 
 
+MAX_LAGGING_BYTES = 4 * 2**20
+"""Of updates that wait behind others: what a slow reader of log probabilities may cost."""
+
+
 class Inbox:
     def __init__(self, max_items: int, overflowed: Callable[[], None]) -> None:
-        """`overflowed` is called once, when more than `max_items` wait."""
+        """`overflowed` is called once, when more than `max_items` wait, or too many bytes of them."""
         self._items: list[Item] = []
+        self._lagging_bytes = 0
+        """Of those that came while others waited."""
         self._max_items = max_items
         self._overflowed = overflowed
         self._taker: asyncio.Future[None] | None = None
@@ -31,7 +37,9 @@ class Inbox:
         self._end: Exception | None = None
 
     def push(self, key: int, item: pb.RequestUpdate | EngineFailure) -> None:
-        if len(self._items) >= self._max_items:
+        if self._items and isinstance(item, pb.RequestUpdate):
+            self._lagging_bytes += item.ByteSize()
+        if len(self._items) >= self._max_items or self._lagging_bytes > MAX_LAGGING_BYTES:
             if self._end is None:
                 self.end(OpenAIError(500, "the client reads too slowly"))
                 self._overflowed()
@@ -67,6 +75,7 @@ class Inbox:
             self._express = express
             await self._taker
         items, self._items = self._items, []
+        self._lagging_bytes = 0
         return items
 
     def _wake(self) -> None:

@@ -1,6 +1,6 @@
 """The gateway's metrics, in a registry of their own: the clients' view, where the engines' is one engine's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from pagelet_api import metric_buckets, names
@@ -58,6 +58,12 @@ class Metrics:
             "pagelet:gateway_slow_clients_cut", "Clients that read too slowly.", registry=registry
         )
 
+        self.loop_lag_s = Histogram(
+            "pagelet:gateway_loop_lag_seconds",
+            "How late the event loop was, looked at every 50 ms while requests were answered.",
+            registry=registry,
+            buckets=metric_buckets.LOOP_LAG_S,
+        )
         registry.register(_OfTokens(self))
 
     def finished(self, reason: str) -> None:
@@ -66,6 +72,14 @@ class Metrics:
     def watch_engines(self, states: Callable[[], Iterable[str]]) -> None:
         """Report how many engines are in each state, counted when asked."""
         self._registry.register(_EngineStates(states))
+
+    def watch_memory(self, held: Mapping[str, Callable[[], int]]) -> None:
+        """Report the bytes that requests hold, by what of them."""
+        self._registry.register(_HeldBytes(held))
+
+    def watch_workers(self, waiting: Callable[[], int], lost: Callable[[], int]) -> None:
+        """Report the jobs that no worker has begun, and the workers that ended in the middle of one."""
+        self._registry.register(_Workers(waiting, lost))
 
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
@@ -100,3 +114,29 @@ class _EngineStates(Collector):
         for state in ("ready", "draining", "connecting"):
             family.add_metric([state], states.count(state))
         yield family
+
+
+class _HeldBytes(Collector):
+    def __init__(self, held: Mapping[str, Callable[[], int]]) -> None:
+        self._held = held
+
+    def collect(self) -> Iterable["Metric"]:
+        family = GaugeMetricFamily(
+            "pagelet:gateway_held_bytes", "Memory that requests hold, of what is bounded.", labels=["what"]
+        )
+        for what, num_bytes in self._held.items():
+            family.add_metric([what], num_bytes())
+        yield family
+
+
+class _Workers(Collector):
+    def __init__(self, waiting: Callable[[], int], lost: Callable[[], int]) -> None:
+        self._waiting, self._lost = waiting, lost
+
+    def collect(self) -> Iterable["Metric"]:
+        yield GaugeMetricFamily(
+            "pagelet:gateway_jobs_waiting", "Requests whose prompts no worker has begun to make.", self._waiting()
+        )
+        yield CounterMetricFamily(
+            "pagelet:gateway_workers_lost", "Workers that ended in the middle of a request.", self._lost()
+        )

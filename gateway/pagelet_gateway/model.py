@@ -7,8 +7,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from pagelet_api import inference_pb2 as pb
 
@@ -44,6 +44,8 @@ class ServedModel:
     template_error: str
     """Why there is none."""
     defaults: SamplingDefaults
+    number: int = 0
+    """What the worker processes call it."""
 
     @property
     def digest(self) -> str:
@@ -110,11 +112,22 @@ def _defaults(generation: Mapping[str, Any]) -> SamplingDefaults:
     )
 
 
+class Workers(Protocol):
+    """The processes that make prompts, and need the model for it."""
+
+    async def load(self, files: Files, vocab_size: int) -> int:
+        """Returns the number that the model has there."""
+        ...
+
+    async def forget(self, numbers: set[int]) -> None: ...
+
+
 class Models:
     """The models in use by digest. Each is fetched and read once, however many engines have it."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, workers: Workers) -> None:
         self._executor = executor
+        self._workers = workers
         self._read: dict[str, ServedModel] = {}
         self._reading = asyncio.Lock()
 
@@ -124,11 +137,18 @@ class Models:
             known = self._read.get(info.digest)
             # Another engine may hold the same model with another length or another name.
             if known is None or not info.digest:
+                files = await fetch()
                 loop = asyncio.get_running_loop()
-                known = await loop.run_in_executor(self._executor, read_model, info, await fetch())
-                self._read[info.digest] = known
-        return ServedModel(info, known.tokenizer, known.template, known.template_error, known.defaults)
+                read, number = await asyncio.gather(
+                    loop.run_in_executor(self._executor, read_model, info, files),
+                    self._workers.load(files, info.vocab_size),
+                )
+                known = self._read[info.digest] = replace(read, number=number)
+        return replace(known, info=info)
 
-    def keep(self, digests: set[str]) -> None:
+    async def keep(self, digests: set[str]) -> None:
         """Forget all others."""
-        self._read = {digest: model for digest, model in self._read.items() if digest in digests}
+        forgotten = {model.number for digest, model in self._read.items() if digest not in digests}
+        if forgotten:
+            self._read = {digest: model for digest, model in self._read.items() if digest in digests}
+            await self._workers.forget(forgotten)

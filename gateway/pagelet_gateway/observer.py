@@ -12,6 +12,7 @@ from email.utils import formatdate
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pagelet_gateway.loop_lag import LoopLag
 from pagelet_gateway.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Observer:
         self._metrics = metrics
         self._log_requests = log_requests
         self._leaving = leaving
+        self._loop_lag = LoopLag(metrics.loop_lag_s.observe)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +61,8 @@ class Observer:
             await send(message)
 
         try:
-            await self._app(scope, receive, observed)
+            with self._loop_lag.watched():
+                await self._app(scope, receive, observed)
         finally:
             # An unknown path is no label: anyone could make as many as they like.
             route = getattr(scope.get("route"), "path", "unknown")

@@ -1,7 +1,8 @@
 """From an OpenAI body to the engine's sampling parameters: defaults filled in, bounds of the model checked. Pure."""
 
 from pagelet_api import inference_pb2 as pb
-from pagelet_api.openai.bodies import ChatRequest, SamplingFields
+from pagelet_api.openai.bodies import ChatFields, CompletionFields, SamplingFields
+from pagelet_api.openai.bounds import MAX_ECHO_CHARACTERS, MAX_PROMPT_LOGPROBS
 from pagelet_api.openai.errors import context_length_exceeded, invalid
 
 from pagelet_gateway.model import ServedModel
@@ -15,7 +16,7 @@ def sampling_params(
     """All but max_tokens, which depends on the prompt. Raises OpenAIError 400."""
     defaults = model.defaults
     _check_limits(body, model)
-    top_field = "top_logprobs" if isinstance(body, ChatRequest) else "logprobs"
+    top_field = "top_logprobs" if isinstance(body, ChatFields) else "logprobs"
     _check_limit(top_field, logprobs or 0, model.info.limits.max_logprobs)
     temperature = defaults.temperature if body.temperature is None else body.temperature
     top_p = defaults.top_p if body.top_p is None else body.top_p
@@ -60,6 +61,35 @@ def tokens_to_generate(
             raise context_length_exceeded(prompt_tokens, asked, longest, asked_by)
         return asked
     return None if default is None else min(default, room)
+
+
+def check_prompt_logprobs(alternatives: int | None, prompt_tokens: int, choices: int = 1) -> None:
+    """That an answer shows no more of a prompt than it may: its log probabilities, in that many choices. Raises
+    OpenAIError 400."""
+    shown = 0 if alternatives is None else prompt_tokens * choices * (alternatives + 1)
+    if shown > MAX_PROMPT_LOGPROBS:
+        raise invalid(
+            f"prompt_logprobs: {prompt_tokens} prompt tokens, {choices} choices and {alternatives} alternatives each "
+            f"are {shown} log probabilities; one answer may have {MAX_PROMPT_LOGPROBS} of its prompts. Ask for "
+            "fewer alternatives or choices, or in several requests.",
+            "prompt_logprobs",
+            "answer_too_large",
+        )
+
+
+def check_echo(body: CompletionFields, prompt_tokens: int, prompt_characters: int) -> None:
+    """The same of a completion's prompts, all together, which are shown in each of their choices."""
+    n = body.n or 1
+    if body.echo:
+        check_prompt_logprobs(body.logprobs, prompt_tokens, n)
+        if prompt_characters * n > MAX_ECHO_CHARACTERS:
+            raise invalid(
+                f"echo: prompts of {prompt_characters} characters in {n} choices each are {prompt_characters * n}; one "
+                f"answer may repeat {MAX_ECHO_CHARACTERS}. Ask for fewer choices, or without echo.",
+                "echo",
+                "answer_too_large",
+            )
+    check_prompt_logprobs(body.prompt_logprobs, prompt_tokens, n)
 
 
 def _check_limits(body: SamplingFields, model: ServedModel) -> None:

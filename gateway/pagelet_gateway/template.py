@@ -184,7 +184,7 @@ class ChatTemplate:
             for piece in self._template.root_render_func(self._template.new_context(given)):
                 budget.spend_output(piece)
                 pieces.append(piece)
-        except TemplateError:
+        except (TemplateError, MemoryError):
             raise
         except RecursionError as error:
             raise TemplateError("the chat template nests too deeply over these messages") from error

@@ -46,12 +46,7 @@ class Tokenizer:
         self.longest_token_chars = max(map(len, vocabulary), default=1)
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """Token ids. Holds Python's lock while it works: for short texts."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
-        return ids
-
-    def encode_long(self, text: str, *, add_special_tokens: bool) -> list[int]:
-        """The same, letting other threads run meanwhile (only the library's batch calls do)."""
+        """Token ids. The library's quick way, which leaves out where in the text each token stands, is for batches."""
         (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         ids: list[int] = encoding.ids
         return ids

@@ -18,6 +18,8 @@ from pagelet_gateway.gateway import Gateway
 from pagelet_gateway.link import LinkTiming
 from pagelet_gateway.metrics import Metrics
 from pagelet_gateway.server import Listeners, listen, serve
+from pagelet_gateway.workers.launcher import ForkServer
+from pagelet_gateway.workers.pool import WorkerPool
 from tokenizers import Tokenizer
 
 from .fake_engine import FakeEngine
@@ -72,6 +74,12 @@ class Site:
     def engine(self) -> FakeEngine:
         return self.engines[0]
 
+    @property
+    def address(self) -> tuple[str, int]:
+        url = httpx.URL(self.url)
+        assert url.port is not None
+        return url.host, url.port
+
     async def post(self, path: str, body: Any, **options: Any) -> httpx.Response:
         return await self.http.post(f"{self.url}{path}", json=body, **options)
 
@@ -100,8 +108,14 @@ class Site:
 OpenSite = Callable[..., contextlib.AbstractAsyncContextManager[Site]]
 
 
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    with contextlib.closing(ForkServer()) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
-def open_site(tokenizer: Tokenizer) -> OpenSite:
+def open_site(tokenizer: Tokenizer, fork_server: ForkServer) -> OpenSite:
     """Opens a gateway with `engines` fake engines; keyword arguments go to the gateway or its configuration."""
 
     @contextlib.asynccontextmanager
@@ -123,12 +137,13 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
         config = {"drain_timeout_s": 10, **config}
         settings = GatewayConfig(model_name=MODEL, aliases=("also/known-as",), engine_host="engines", **config)
         timing = LinkTiming(rpc_s=1, silence_s=0.5, backoff_first_s=0.02, backoff_most_s=0.05)
-        with ThreadPoolExecutor(2) as executor:
+        with ThreadPoolExecutor(2) as executor, WorkerPool(fork_server, executor) as workers:
             gateway = Gateway(
                 settings,
                 Engines(
                     resolve,
                     executor,
+                    workers,
                     gateway="test",
                     resolve_interval_s=0.02,
                     eager_interval_s=0.02,
@@ -136,7 +151,7 @@ def open_site(tokenizer: Tokenizer) -> OpenSite:
                     hold_s=hold_s,
                 ),
                 Metrics(MODEL),
-                executor,
+                workers,
                 max_backlog=max_backlog,
             )
             stop = asyncio.Event()

@@ -27,6 +27,14 @@ class StreamOptions(_Body):
     include_obfuscation: bool | None = None
     """OpenAI pads chunks against traffic analysis; accepted, and never done."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: object) -> object:
+        # Each unknown field would become an error of its own.
+        if isinstance(value, dict) and len(value) > bounds.MAX_STREAM_OPTIONS:
+            raise ValueError(f"wanted at most {bounds.MAX_STREAM_OPTIONS} fields, found {len(value)}")
+        return value
+
 
 class SamplingFields(_Body):
     """What chat and completions have in common: how tokens are drawn and when a sample ends."""
@@ -82,7 +90,12 @@ class Message(BaseModel):
         return self
 
 
-Messages = Annotated[list[Message], Field(min_length=1)]
+# fail_fast: the first wrong item ends the validation, or a list of a million would become a million errors.
+Messages = Annotated[list[Message], Field(min_length=1, max_length=bounds.MAX_MESSAGES, fail_fast=True)]
+Documents = Annotated[list[JsonObject], Field(max_length=bounds.MAX_DOCUMENTS, fail_fast=True)]
+TemplateVariables = Annotated[JsonObject, Field(max_length=bounds.MAX_TEMPLATE_VARIABLES)]
+TokenId = Annotated[int, Field(ge=0, lt=2**32)]
+TokenIds = Annotated[list[TokenId], Field(max_length=bounds.MAX_TOKEN_IDS, fail_fast=True)]
 
 
 class TemplateFields(_Body):
@@ -92,8 +105,8 @@ class TemplateFields(_Body):
     add_generation_prompt: bool | None = None
     """Default true, unless continue_final_message."""
     continue_final_message: bool | None = None
-    chat_template_kwargs: JsonObject | None = None
-    documents: list[JsonObject] | None = None
+    chat_template_kwargs: TemplateVariables | None = None
+    documents: Documents | None = None
     reasoning_effort: Annotated[str, Field(max_length=32)] | None = None
 
     @model_validator(mode="after")
@@ -103,8 +116,8 @@ class TemplateFields(_Body):
         return self
 
 
-class ChatRequest(SamplingFields, TemplateFields):
-    """POST /v1/chat/completions."""
+class ChatFields(SamplingFields):
+    """POST /v1/chat/completions, but for what its template is given: what is left once there is a prompt."""
 
     max_completion_tokens: Tokens | None = None
     """The newer name of max_tokens; wins where both are given."""
@@ -118,10 +131,13 @@ class ChatRequest(SamplingFields, TemplateFields):
         return self
 
 
-class CompletionRequest(SamplingFields):
-    """POST /v1/completions."""
+class ChatRequest(ChatFields, TemplateFields):
+    """POST /v1/chat/completions."""
 
-    prompt: Prompts
+
+class CompletionFields(SamplingFields):
+    """POST /v1/completions, but for its prompts."""
+
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=bounds.MAX_TOP_LOGPROBS)] | None = None
 
@@ -130,6 +146,12 @@ class CompletionRequest(SamplingFields):
         if self.stream and self.echo and self.logprobs is not None:
             raise ValueError("echo: with logprobs not available in a stream; leave out stream, echo, or logprobs")
         return self
+
+
+class CompletionRequest(CompletionFields):
+    """POST /v1/completions."""
+
+    prompt: Prompts
 
 
 class TokenizeRequest(_Body):
@@ -153,4 +175,4 @@ class DetokenizeRequest(_Body):
     """POST /detokenize, in vLLM's shape."""
 
     model: Name | None = None
-    tokens: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field()]
+    tokens: TokenIds

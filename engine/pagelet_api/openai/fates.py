@@ -27,8 +27,8 @@ _BEAM = "beam search is not supported; use n with a temperature"
 
 ACTED_ON: Mapping[str, str] = {
     "model": "the served name or one of its aliases; any other is 404 `model_not_found`",
-    "messages": "at least one; content is a string or text parts, joined by line breaks; other fields of a message go "
-    "to the chat template; images, audio and tool calls are refused",
+    "messages": f"1 to {bounds.MAX_MESSAGES}; content is a string or text parts, joined by line breaks; other fields of "
+    "a message go to the chat template; images, audio and tool calls are refused",
     "prompt": f"a string, token ids, or a list of either; at most {bounds.MAX_PROMPTS} prompts and "
     f"{bounds.MAX_CHOICES} choices a request",
     "stream": "server-sent events, one at most for each choice and step of the engine, closed by `[DONE]`",
@@ -58,13 +58,15 @@ ACTED_ON: Mapping[str, str] = {
     "logprobs": "chat: true for the chosen tokens' logprobs; completions: how many alternatives besides. Of the raw "
     "distribution, with bytes; -9999 is minus infinity. Completions name a fragment of a character `bytes:\\x…`",
     "top_logprobs": f"0 to {bounds.MAX_TOP_LOGPROBS}, with logprobs: true",
-    "prompt_logprobs": f"0 to {bounds.MAX_TOP_LOGPROBS}, in vLLM's shape; not in a stream",
-    "echo": "the prompt before each answer; with logprobs, also the prompt's, and then not in a stream",
+    "prompt_logprobs": f"0 to {bounds.MAX_TOP_LOGPROBS}, in vLLM's shape; not in a stream. Prompt tokens × choices × "
+    f"alternatives of one answer are at most {bounds.MAX_PROMPT_LOGPROBS}",
+    "echo": "the prompt before each answer; with logprobs, also the prompt's, bounded as prompt_logprobs are, and then "
+    "not in a stream",
     "add_special_tokens": "what the tokenizer puts around a text; default: true for completions, false for chat",
     "add_generation_prompt": "default true, unless continue_final_message",
     "continue_final_message": "the answer goes on where the last message ends",
-    "chat_template_kwargs": "variables for the chat template",
-    "documents": "handed to the chat template",
+    "chat_template_kwargs": f"variables for the chat template, at most {bounds.MAX_TEMPLATE_VARIABLES}",
+    "documents": f"handed to the chat template, at most {bounds.MAX_DOCUMENTS}",
     "reasoning_effort": "handed to the chat template",
     "priority": "as in vLLM: lower is earlier; default 0",
     "cache_salt": f"prefix-cache blocks are shared only under the same salt; at most "

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from pagelet_api.openai.bounds import (
+    MAX_CONTENT_PARTS,
     MAX_LOGIT_BIAS,
     MAX_PROMPTS,
     MAX_STOP_CHARACTERS,
@@ -126,6 +127,8 @@ def _content(value: object) -> object:
         return value or ""
     if not isinstance(value, list):
         raise ValueError(f"wanted a string or a list of parts, found {describe(value)}")
+    if len(value) > MAX_CONTENT_PARTS:
+        raise ValueError(f"wanted at most {MAX_CONTENT_PARTS} parts, found {len(value)}")
     texts: list[str] = []
     for part in value:
         kind = part.get("type") if isinstance(part, dict) else None
