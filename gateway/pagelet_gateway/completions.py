@@ -176,10 +176,6 @@ class CompletionRoute:
         if body.echo and body.logprobs is not None:
             of_prompt = max(body.logprobs, of_prompt or 0)
         sampling = sampling_params(body, model, logprobs=body.logprobs, prompt_logprobs=of_prompt)
-        for prompt in prompts:
-            if prompt and max(prompt) >= model.info.vocab_size:
-                last = model.info.vocab_size - 1
-                raise invalid(f"prompt: this model's token ids end at {last}, found {max(prompt)}.", "prompt")
         check_echo(body, sum(map(len, prompts)), sum(map(len, prepared.texts)))
         id = request_id(request.scope)
         requests: list[pb.GenerateRequest] = []

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pagelet_api import inference_pb2 as pb
 from pagelet_api.openai.errors import OpenAIError, unavailable
 from pagelet_api.openai.responses import FinishReason
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 
-from pagelet_gateway.byte_budget import Hold, OverBudget
+from pagelet_gateway.byte_budget import ByteBudget, Hold, OverBudget
 from pagelet_gateway.sample import Delta
 
 ANSWERS_BYTES = 192 * 2**20
@@ -62,25 +62,43 @@ class WholeAnswer:
             if entries and prompt not in self._counted_prompts:
                 self._counted_prompts.add(prompt)
                 num_bytes += _bytes_of(entries)
-        self._grow(num_bytes)
+        _grow(self._hold, num_bytes)
 
-    def _grow(self, num_bytes: int) -> None:
-        if self._hold.num_bytes + num_bytes > MAX_ANSWER_BYTES:
-            raise OpenAIError(
-                400,
-                f"This answer takes more than the {MAX_ANSWER_BYTES >> 20} MiB that one may hold until it is complete. "
-                "Ask for fewer choices, tokens or log probabilities, or with stream: true.",
-                code="answer_too_large",
-            )
-        try:
-            self._hold.grow(num_bytes)
-        except OverBudget as error:
-            raise unavailable(
-                f"This gateway holds as many bytes of answers as it may: {error}. Send the request again, or with "
-                "stream: true.",
-                _RETRY_AFTER_S,
-                "gateway_busy",
-            ) from error
+
+class MadeAnswer:
+    """An ASGI response: an answer that is complete already."""
+
+    def __init__(self, content: bytes, memory: ByteBudget, client: str) -> None:
+        """`memory`: for all answers, of which this one takes its part while it is sent."""
+        self._content = content
+        self._memory = memory
+        self._client = client
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises OpenAIError before anything is sent."""
+        with self._memory.hold(self._client) as hold:
+            _grow(hold, len(self._content))
+            await send_whole(iter((self._content,)), send)
+
+
+def _grow(hold: Hold, num_bytes: int) -> None:
+    """Raises OpenAIError."""
+    if hold.num_bytes + num_bytes > MAX_ANSWER_BYTES:
+        raise OpenAIError(
+            400,
+            f"This answer takes more than the {MAX_ANSWER_BYTES >> 20} MiB that one may hold until it is complete. "
+            "Ask for less text, or for fewer choices, tokens or log probabilities, or with stream: true.",
+            code="answer_too_large",
+        )
+    try:
+        hold.grow(num_bytes)
+    except OverBudget as error:
+        raise unavailable(
+            f"This gateway holds as many bytes of answers as it may: {error}. Send the request again, or with "
+            "stream: true.",
+            _RETRY_AFTER_S,
+            "gateway_busy",
+        ) from error
 
 
 def _bytes_of(entries: Sequence[pb.TokenLogprobs]) -> int:
@@ -107,14 +125,16 @@ async def send_whole(written: Iterator[bytes], send: Send) -> None:
 
 
 def _joined(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    """Pieces of about PIECE_BYTES."""
+    """Pieces of about PIECE_BYTES, at most twice that."""
     some: list[bytes] = []
     num_bytes = 0
-    for piece in pieces:
-        some.append(piece)
-        num_bytes += len(piece)
-        if num_bytes >= PIECE_BYTES:
-            yield b"".join(some)
-            some, num_bytes = [], 0
+    for whole in pieces:
+        for first in range(0, len(whole), PIECE_BYTES):
+            piece = whole[first : first + PIECE_BYTES]
+            some.append(piece)
+            num_bytes += len(piece)
+            if num_bytes >= PIECE_BYTES:
+                yield b"".join(some)
+                some, num_bytes = [], 0
     if some:
         yield b"".join(some)

@@ -27,8 +27,8 @@ _BEAM = "beam search is not supported; use n with a temperature"
 
 ACTED_ON: Mapping[str, str] = {
     "model": "the served name or one of its aliases; any other is 404 `model_not_found`",
-    "messages": f"1 to {bounds.MAX_MESSAGES}; content is a string or text parts, joined by line breaks; other fields of "
-    "a message go to the chat template; images, audio and tool calls are refused",
+    "messages": f"1 to {bounds.MAX_MESSAGES}; content is a string or text parts, joined by line breaks; other fields "
+    "of a message go to the chat template; images, audio and tool calls are refused",
     "prompt": f"a string, token ids, or a list of either; at most {bounds.MAX_PROMPTS} prompts and "
     f"{bounds.MAX_CHOICES} choices a request",
     "stream": "server-sent events, one at most for each choice and step of the engine, closed by `[DONE]`",

@@ -119,9 +119,19 @@ def _left(data: Mapping[str, Any], fields: type[ChatFields] | type[CompletionFie
 def _prompts(body: CompletionRequest, context: _Context) -> tuple[list[int], ...]:
     add_special_tokens = body.add_special_tokens is not False
     return tuple(
-        context.encode(prompt, add_special_tokens, "prompt") if isinstance(prompt, str) else prompt
+        context.encode(prompt, add_special_tokens, "prompt")
+        if isinstance(prompt, str)
+        else _known(prompt, context.model, "prompt")
         for prompt in body.prompt
     )
+
+
+def _known(tokens: list[int], model: PromptModel, param: str) -> list[int]:
+    """The tokens, all of which the model has. Raises OpenAIError 400."""
+    largest, last = max(tokens, default=0), model.vocab_size - 1
+    if largest > last:
+        raise invalid(f"{param}: this model's token ids end at {last}, found {largest}.", param)
+    return tokens
 
 
 def _echoes(body: CompletionRequest, prompts: tuple[list[int], ...], tokenizer: Tokenizer) -> tuple[str, ...]:
@@ -145,10 +155,8 @@ def _tokenized(tokens: list[int], with_names: bool, context: _Context) -> bytes:
 
 
 def _detokenized(body: DetokenizeRequest, model: PromptModel) -> bytes:
-    if body.tokens and max(body.tokens) >= model.vocab_size:
-        last = model.vocab_size - 1
-        raise invalid(f"tokens: this model's token ids end at {last}, found {max(body.tokens)}.", "tokens")
-    answer: Detokenized = {"prompt": model.tokenizer.decode(body.tokens, skip_special_tokens=False)}
+    tokens = _known(body.tokens, model, "tokens")
+    answer: Detokenized = {"prompt": model.tokenizer.decode(tokens, skip_special_tokens=False)}
     return _json(answer)
 
 
