@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pagelet_api.gateway_memory import LARGE_BODIES_BYTES, SMALL_BODIES_BYTES, SMALL_BODY_BYTES
 from pagelet_api.openai.bounds import MAX_BODY_BYTES
 from pagelet_api.openai.errors import OpenAIError, invalid, unavailable
 from starlette.requests import Request
@@ -18,17 +19,10 @@ _READ_TIMEOUT_S = 60.0
 _RETRY_AFTER_S = 1
 
 
-SMALL_BYTES = 64 * 2**10
-HELD_SMALL_BYTES = 32 * 2**20
-HELD_LARGE_BYTES = 64 * 2**20
-"""Of all bodies that are being read, wait or are worked on: their first 64 KiB, and what is beyond. Counted apart, so
-that large ones leave room for small ones."""
-
-
 class BodyMemory:
     """What the bodies of all requests hold. One client's may hold half of it."""
 
-    def __init__(self, small_bytes: int = HELD_SMALL_BYTES, large_bytes: int = HELD_LARGE_BYTES) -> None:
+    def __init__(self, small_bytes: int = SMALL_BODIES_BYTES, large_bytes: int = LARGE_BODIES_BYTES) -> None:
         self._small = ByteBudget(small_bytes, small_bytes // 2)
         self._large = ByteBudget(large_bytes, large_bytes // 2)
 
@@ -49,7 +43,7 @@ class BodyHold:
 
     def grow(self, num_bytes: int) -> None:
         """Raises OpenAIError 503 when there is no room for so much more."""
-        small = min(num_bytes, SMALL_BYTES - self._small.num_bytes)
+        small = min(num_bytes, SMALL_BODY_BYTES - self._small.num_bytes)
         try:
             self._small.grow(small)
             self._large.grow(num_bytes - small)

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from pagelet_api.config import GatewayConfig
+from pagelet_api.gateway_memory import ANSWERS_BYTES
 from pagelet_api.openai.errors import OpenAIError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
@@ -16,7 +17,6 @@ from pagelet_gateway.engines import Engines
 from pagelet_gateway.generation import MAX_BACKLOG_UPDATES, Generation, no_engine
 from pagelet_gateway.metrics import Metrics
 from pagelet_gateway.model import ServedModel
-from pagelet_gateway.whole_answer import ANSWERS_BYTES
 from pagelet_gateway.workers.job import Job, Kind, Prepared, Refused
 from pagelet_gateway.workers.pool import WorkerPool
 
@@ -38,7 +38,7 @@ class Gateway:
     started_unix_s: int = field(default_factory=lambda: int(time.time()))
     bodies: BodyMemory = field(default_factory=BodyMemory)
     answers: ByteBudget = field(default_factory=lambda: ByteBudget(ANSWERS_BYTES, ANSWERS_BYTES // 2))
-    """What answers that are not streamed hold until they are complete."""
+    """What answers that are not streamed hold until they are complete; those of one client, half of it."""
 
     def __post_init__(self) -> None:
         self.metrics.watch_engines(self._engine_states)

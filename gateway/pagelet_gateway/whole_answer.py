@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pagelet_api import inference_pb2 as pb
+from pagelet_api.gateway_memory import MAX_ANSWER_BYTES
 from pagelet_api.openai.errors import OpenAIError, unavailable
 from pagelet_api.openai.responses import FinishReason
 from starlette.types import Receive, Scope, Send
@@ -15,9 +16,6 @@ from starlette.types import Receive, Scope, Send
 from pagelet_gateway.byte_budget import ByteBudget, Hold, OverBudget
 from pagelet_gateway.sample import Delta
 
-ANSWERS_BYTES = 192 * 2**20
-"""What all answers that are not streamed hold, together; those of one client, half of it."""
-MAX_ANSWER_BYTES = 64 * 2**20
 PIECE_BYTES = 2**16
 
 _LOGPROB_BYTES = 64
@@ -47,7 +45,7 @@ class Collected:
 
 class WholeAnswer:
     def __init__(self, num_choices: int, hold: Hold) -> None:
-        """`hold`: the answer's part of `ANSWERS_BYTES`."""
+        """`hold`: the answer's part of the memory for all of them."""
         self.choices = [Collected() for _ in range(num_choices)]
         self._hold = hold
         self._counted_prompts: set[int] = set()

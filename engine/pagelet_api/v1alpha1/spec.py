@@ -150,7 +150,8 @@ class GatewaySpec(Part):
     replicas: Annotated[int, Field(ge=1, le=64)] = 2
     """Gateway pods."""
     resources: Resources = Resources()
-    """Resources of one gateway pod."""
+    """Resources of one gateway pod. Where they name no memory: a request of 512Mi, and a limit of 1536Mi, which is the
+    most that a gateway keeps itself to."""
     request_timeout: Duration = Duration("10m")
     """How long one request may take, waiting included."""
 

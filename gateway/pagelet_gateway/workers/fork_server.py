@@ -12,14 +12,13 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pagelet_api import inference_pb2 as pb
 
 from pagelet_gateway.model import ModelFilesError, read_model
 from pagelet_gateway.workers.job import Job, Kind, MessageDecoder, Refused, encode
-from pagelet_gateway.workers.limits import GROWTH_BYTES, JOB_BYTES, too_much_memory
+from pagelet_gateway.workers.limits import GROWTH_SHARE, too_much_memory
 from pagelet_gateway.workers.preparation import PromptModel, prepare
 
 _PR_SET_PDEATHSIG = 1
@@ -60,7 +59,7 @@ def _serve(control: socket.socket) -> None:
                     pid = os.fork()
                     if pid == 0:
                         control.close()
-                        _work(descriptors[0], header["niceness"], models)
+                        _work(descriptors[0], models, header["niceness"], header["memory_bytes"])
                     os.close(descriptors[0])
                     control.sendall(encode({"pid": pid}, b""))
 
@@ -85,34 +84,30 @@ def _load(models: dict[int, PromptModel], header: dict[str, Any], blob: bytes) -
 # ---- a worker ------------------------------------------------------------------------------------------------------
 
 
-def _work(descriptor: int, niceness: int, models: dict[int, PromptModel]) -> NoReturn:
+def _work(descriptor: int, models: dict[int, PromptModel], niceness: int, memory_bytes: int) -> NoReturn:
     """One job after the other until the gateway hangs up, or until too much memory has stayed with this process."""
     try:
         _end_with_parent()
         os.nice(niceness)
         before = _data_bytes()
-        resource.setrlimit(resource.RLIMIT_DATA, (before + JOB_BYTES, before + JOB_BYTES))
-        _answer_all(socket.socket(fileno=descriptor), models, lambda: _data_bytes() - before > GROWTH_BYTES)
+        resource.setrlimit(resource.RLIMIT_DATA, (before + memory_bytes, before + memory_bytes))
+        gateway, decoder = socket.socket(fileno=descriptor), MessageDecoder()
+        has_grown = False
+        while not has_grown and (piece := gateway.recv(_READ_BYTES)):
+            for header, blob in decoder.feed(piece):
+                gateway.sendall(_answer(Job.decode(header, blob), models, memory_bytes))
+                has_grown = _data_bytes() - before > memory_bytes // GROWTH_SHARE
     except OSError:
         pass  # the gateway has gone
     finally:
         os._exit(0)
 
 
-def _answer_all(gateway: socket.socket, models: dict[int, PromptModel], has_grown: Callable[[], bool]) -> None:
-    decoder = MessageDecoder()
-    while piece := gateway.recv(_READ_BYTES):
-        for header, blob in decoder.feed(piece):
-            gateway.sendall(_answer(Job.decode(header, blob), models))
-            if has_grown():
-                return
-
-
-def _answer(job: Job, models: dict[int, PromptModel]) -> bytes:
+def _answer(job: Job, models: dict[int, PromptModel], memory_bytes: int) -> bytes:
     try:
         return prepare(job, None if job.model is None else models.get(job.model)).encode()
     except MemoryError:
-        return Refused(too_much_memory(), by_field=False).encode()
+        return Refused(too_much_memory(memory_bytes), by_field=False).encode()
 
 
 def _end_with_parent() -> None:

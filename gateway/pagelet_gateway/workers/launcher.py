@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pagelet_api.gateway_memory import Lane
+
 from pagelet_gateway.workers.job import MessageDecoder, encode
 
 _EXIT_LIMIT_S = 5.0
@@ -68,14 +70,14 @@ class ForkServer:
             with contextlib.suppress(ForkServerLost):  # it is started anew when it is next needed
                 self._ask({"command": "forget", "models": sorted(numbers)})
 
-    def fork(self, niceness: int) -> WorkerProcess:
+    def fork(self, lane: Lane) -> WorkerProcess:
         """A worker that has every model loaded so far. Raises ForkServerLost."""
         with self._lock:
             try:
-                return self._fork(niceness)
+                return self._fork(lane)
             except ForkServerLost:
                 self._restart()
-                return self._fork(niceness)
+                return self._fork(lane)
 
     def close(self) -> None:
         """End it, and with it all workers."""
@@ -116,11 +118,12 @@ class ForkServer:
         if (error := self._ask(command, b"".join(model.files.values()))["error"]) is not None:
             raise ForkServerLost(f"it cannot read a model that the gateway could read: {error}")
 
-    def _fork(self, niceness: int) -> WorkerProcess:
+    def _fork(self, lane: Lane) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
+            command = {"command": "fork", "niceness": lane.niceness, "memory_bytes": lane.memory_bytes}
             try:
-                answer = self._ask({"command": "fork", "niceness": niceness}, descriptor=theirs.fileno())
+                answer = self._ask(command, descriptor=theirs.fileno())
             except ForkServerLost:
                 ours.close()
                 raise

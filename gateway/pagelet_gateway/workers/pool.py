@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from typing import Self, TypeVar, cast
 
+from pagelet_api.gateway_memory import LANES, Lane
+
 from pagelet_gateway.workers.job import Job, MessageDecoder, Prepared, Refused, decode_outcome
 from pagelet_gateway.workers.job_queue import JobQueue, Taken
 from pagelet_gateway.workers.launcher import ForkServer, ForkServerLost, WorkerProcess
-from pagelet_gateway.workers.limits import JOB_LIMIT_S, LANES, Lane, ended_its_worker, too_much_time
+from pagelet_gateway.workers.limits import JOB_LIMIT_S, ended_its_workers, too_much_time
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
@@ -129,7 +131,7 @@ class WorkerPool:
         while True:
             generation = self._generation
             try:
-                process = await self._in_thread(self._server.fork, self._lanes[index].niceness)
+                process = await self._in_thread(self._server.fork, self._lanes[index])
                 break
             except ForkServerLost as error:
                 _log.error("no worker can be started: %s; trying again", error)
@@ -160,7 +162,7 @@ class WorkerPool:
         waiting = taken.item
         waiting.lost_workers += 1
         if waiting.lost_workers >= MAX_LOST_WORKERS:
-            waiting.end(Refused(ended_its_worker(), by_field=False))
+            waiting.end(Refused(ended_its_workers(), by_field=False))
         elif not waiting.outcome.done():
             now_s = asyncio.get_running_loop().time()
             self._queue.add(waiting, taken.client, len(waiting.job.body), now_s)
@@ -227,7 +229,7 @@ class _Worker(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost, self._transport = True, None
-        self._end(Refused(too_much_time(), by_field=False) if self._is_overdue else None)
+        self._end(Refused(too_much_time(self._limit_s), by_field=False) if self._is_overdue else None)
 
     def _end(self, outcome: Outcome | None) -> None:
         if self._timer is not None:

@@ -5,7 +5,8 @@ A Deployment, unlike the engines: gateways hold no devices, so the usual surge i
 
 from pagelet_api import names
 from pagelet_api.config import GatewayConfig
-from pagelet_api.v1alpha1 import InferenceService
+from pagelet_api.gateway_memory import GATEWAY_MEMORY_BYTES
+from pagelet_api.v1alpha1 import InferenceService, Resources
 
 from pagelet_operator.desired.facts import Facts
 from pagelet_operator.desired.metadata import (
@@ -33,6 +34,10 @@ from pagelet_operator.revision import content_hash
 _STARTUP_TIMEOUT_S = 60
 _LEAVING_S = 5
 """From when a gateway is told to go until it stops listening: the time in which every node learns to send no more."""
+
+
+_MEMORY = {"limits": f"{GATEWAY_MEMORY_BYTES >> 20}Mi", "requests": "512Mi"}
+"""Where the file names none: the most that a gateway keeps itself to, and about what it takes when little is asked."""
 
 
 def gateway_config(service: InferenceService) -> GatewayConfig:
@@ -92,7 +97,7 @@ def _pod_template(service: InferenceService, config: str, facts: Facts) -> Kuber
                 *("--ops-port", str(facts.gateway_ops_port)),
             ],
             [config_mount()],
-            resource_amounts(service.spec.gateway.resources),
+            _resources(service.spec.gateway.resources),
         ),
         {"http": facts.http_port, "ops": facts.gateway_ops_port},
         # Not the readiness path: a gateway that waits for an engine is healthy, however long that takes.
@@ -116,3 +121,11 @@ def _pod_template(service: InferenceService, config: str, facts: Facts) -> Kuber
             }
         ],
     )
+
+
+def _resources(resources: Resources) -> KubernetesObject:
+    """As the file has them; its own amount of memory stands, be it limit or request."""
+    amounts = resource_amounts(resources)
+    if any("memory" in named for named in amounts.values()):
+        return amounts
+    return {kind: {"memory": memory, **amounts.get(kind, {})} for kind, memory in _MEMORY.items()}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pagelet_api.gateway_memory import Lane
 from pagelet_gateway.workers.job import Job, Kind, Prepared, Refused
 from pagelet_gateway.workers.launcher import ForkServer
-from pagelet_gateway.workers.limits import JOB_BYTES, Lane
 from pagelet_gateway.workers.pool import MAX_LOST_WORKERS, WorkerPool
 from tokenizers import Tokenizer
 
@@ -23,6 +23,7 @@ from ..tokenizers_made_here import byte_level, model_files
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 NAMES = ("m",)
+MEMORY_BYTES = 256 * 2**20
 BOMB = "{% set ns = namespace(t='x' * 1000) %}{% for m in messages %}{% set ns.t = ns.t ~ ns.t %}{% endfor %}{{ ns.t }}"
 ENDLESS = "{% for m in messages %}{% set x = 'x'.center(100000000) %}{% endfor %}"
 
@@ -41,7 +42,10 @@ def server() -> Iterator[ForkServer]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def pool(server: ForkServer) -> AsyncIterator[WorkerPool]:
-    with ThreadPoolExecutor(2) as executor, WorkerPool(server, executor, [Lane(2**62, 0)], job_limit_s=2.0) as pool:
+    with (
+        ThreadPoolExecutor(2) as executor,
+        WorkerPool(server, executor, [Lane(2**62, MEMORY_BYTES, 0)], job_limit_s=2.0) as pool,
+    ):
         yield pool
 
 
@@ -93,7 +97,7 @@ async def test_two_models_are_known_at_once_and_a_forgotten_one_no_more(pool: Wo
 
 async def test_a_template_that_fills_the_memory_ends_its_request_alone(pool: WorkerPool, tokenizer: Tokenizer) -> None:
     bomb, model = await load(pool, tokenizer, BOMB), await load(pool, tokenizer)
-    assert f"{JOB_BYTES >> 20} MiB" in await refusal(pool, chat(bomb, messages=40))
+    assert f"{MEMORY_BYTES >> 20} MiB" in await refusal(pool, chat(bomb, messages=40))
     assert await prompt(pool, chat(model))
 
 
@@ -144,7 +148,7 @@ async def test_a_job_whose_client_has_gone_is_not_begun(pool: WorkerPool, tokeni
 
 
 async def test_a_long_job_does_not_make_short_ones_wait(server: ForkServer, tokenizer: Tokenizer) -> None:
-    lanes = [Lane(1000, 0), Lane(2**62, 0)]
+    lanes = [Lane(1000, MEMORY_BYTES, 0), Lane(2**62, MEMORY_BYTES, 0)]
     with ThreadPoolExecutor(2) as executor, WorkerPool(server, executor, lanes, job_limit_s=60.0) as pool:
         endless, model = await load(pool, tokenizer, ENDLESS), await load(pool, tokenizer)
         long = [asyncio.create_task(pool.run(chat(endless, messages=200), "client")) for _ in range(3)]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from pagelet_api import names
 from pagelet_api.config import EngineConfig, GatewayConfig
+from pagelet_api.gateway_memory import GATEWAY_MEMORY_BYTES
 from pagelet_api.v1alpha1 import InferenceService, load_inference_service
 from pagelet_operator.desired import Facts, KubernetesObject, desired_children, new_revision
 from pagelet_operator.desired.engine_revision import engine_config
@@ -189,6 +190,22 @@ def test_a_change_of_the_gateways_file_replaces_its_pods_and_a_change_of_replica
 
     assert template(requestTimeout="1m") != template(requestTimeout="2m")
     assert template(replicas=1) == template(replicas=5)
+
+
+def test_a_gateways_memory_is_limited_to_what_it_keeps_itself_to_unless_the_file_names_its_own() -> None:
+    def resources(**named: dict[str, str]) -> KubernetesObject:
+        deployment = one(of(document(gateway={"resources": named})), "Deployment")
+        rendered: KubernetesObject = deployment["spec"]["template"]["spec"]["containers"][0]["resources"]
+        return rendered
+
+    limit = f"{GATEWAY_MEMORY_BYTES >> 20}Mi"
+    assert resources() == {"limits": {"memory": limit}, "requests": {"memory": "512Mi"}}
+    assert resources(requests={"cpu": "1"}) == {
+        "limits": {"memory": limit},
+        "requests": {"cpu": "1", "memory": "512Mi"},
+    }
+    assert resources(limits={"memory": "4Gi"}) == {"limits": {"memory": "4Gi"}}
+    assert resources(requests={"memory": "4Gi"}) == {"requests": {"memory": "4Gi"}}
 
 
 def test_the_gateway_is_replaced_without_a_gap_and_spread_over_nodes() -> None:
