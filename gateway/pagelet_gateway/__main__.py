@@ -19,8 +19,10 @@ from pagelet_api.config import ConfigError, GatewayConfig
 from pagelet_gateway.discovery import RESOLVE_INTERVAL_S, Resolver
 from pagelet_gateway.engines import Engines
 from pagelet_gateway.gateway import Gateway
+from pagelet_gateway.http.limits import ConnectionLimits, HttpLimits
+from pagelet_gateway.http.listener import ListenError, Listeners, claim_descriptors, listen
 from pagelet_gateway.metrics import Metrics
-from pagelet_gateway.server import ListenError, Listeners, listen, serve
+from pagelet_gateway.server import serve
 from pagelet_gateway.workers.launcher import ForkServer
 from pagelet_gateway.workers.pool import WorkerPool
 
@@ -58,7 +60,8 @@ async def _run(config: GatewayConfig, listeners: Listeners, log_requests: bool) 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await serve(gateway, listeners, stop)
+        limits = HttpLimits(connections=ConnectionLimits.within(claim_descriptors()))
+        await serve(gateway, listeners, stop, limits=limits)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,7 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("uvicorn").setLevel("WARNING")
     address = os.environ.get(names.LISTEN_ADDRESS_ENV, "127.0.0.1")
     try:
         config = GatewayConfig.read(options.config)

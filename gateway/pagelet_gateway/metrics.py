@@ -57,12 +57,20 @@ class Metrics:
         self.cut_clients = Counter(
             "pagelet:gateway_slow_clients_cut", "Clients that read too slowly.", registry=registry
         )
-
         self.loop_lag_s = Histogram(
             "pagelet:gateway_loop_lag_seconds",
             "How late the event loop was, looked at every 50 ms while requests were answered.",
             registry=registry,
             buckets=metric_buckets.LOOP_LAG_S,
+        )
+        self._connections = Gauge(
+            "pagelet:gateway_connections", "Open connections by listener.", ["port"], registry=registry
+        )
+        self._refused_connections = Counter(
+            "pagelet:gateway_refused_connections",
+            "Connections closed for what was sent, what was not, or their number.",
+            ["port", "reason"],
+            registry=registry,
         )
         registry.register(_OfTokens(self))
 
@@ -81,9 +89,26 @@ class Metrics:
         """Report the jobs that no worker has begun, and the workers that ended in the middle of one."""
         self._registry.register(_Workers(waiting, lost))
 
+    def connections(self, port: str) -> "PortMetrics":
+        """Of one listener: "http" or "ops"."""
+        return PortMetrics(port, self._connections, self._refused_connections)
+
     def exposition(self) -> bytes:
         """The text format of Prometheus, version 0.0.4."""
         return generate_latest(self._registry)
+
+
+class PortMetrics:
+    def __init__(self, port: str, connections: Gauge, refused: Counter) -> None:
+        self._port = port
+        self._connections = connections.labels(port)
+        self._refused = refused
+
+    def open_connections(self, count: int) -> None:
+        self._connections.set(count)
+
+    def refused_connections(self, reason: str) -> None:
+        self._refused.labels(self._port, reason).inc()
 
 
 class _OfTokens(Collector):

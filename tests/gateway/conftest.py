@@ -15,9 +15,10 @@ from pagelet_api import inference_pb2 as pb
 from pagelet_api.config import GatewayConfig
 from pagelet_gateway.engines import Engines
 from pagelet_gateway.gateway import Gateway
+from pagelet_gateway.http.listener import Listeners, listen
 from pagelet_gateway.link import LinkTiming
 from pagelet_gateway.metrics import Metrics
-from pagelet_gateway.server import Listeners, listen, serve
+from pagelet_gateway.server import serve
 from pagelet_gateway.workers.launcher import ForkServer
 from pagelet_gateway.workers.pool import WorkerPool
 from tokenizers import Tokenizer
