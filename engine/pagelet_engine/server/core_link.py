@@ -21,6 +21,7 @@ class CoreLink(asyncio.Protocol):
         self._on_frame = on_frame
         self._decoder = FrameDecoder()
         self._commands = pipe.CommandFrame()
+        self._gathered_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.closed = asyncio.Event()
@@ -32,13 +33,15 @@ class CoreLink(asyncio.Protocol):
     @property
     def is_full(self) -> bool:
         """Too much waits for the core already."""
-        return self._transport is not None and self._transport.get_write_buffer_size() > MAX_WAITING_BYTES
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return waiting + self._gathered_bytes > MAX_WAITING_BYTES
 
     def send(self, command: pipe.Command) -> None:
         """Send the command with the others of this turn of the event loop."""
         if not self._commands.commands:
             self._loop.call_soon(self._flush)
         self._commands.commands.append(command)
+        self._gathered_bytes += command.ByteSize()
 
     def close(self) -> None:
         """Send what is gathered and hang up: the core ends."""
@@ -69,4 +72,5 @@ class CoreLink(asyncio.Protocol):
             return
         payload = self._commands.SerializeToString()
         self._commands = pipe.CommandFrame()
+        self._gathered_bytes = 0
         self._transport.write(frame_prefix(payload) + payload)

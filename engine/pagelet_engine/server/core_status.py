@@ -23,9 +23,9 @@ class CoreStatus:
         """A frame came from the core."""
         self._heard_s = self._clock_s()
 
-    def health(self, load: pb.Load) -> Health:
-        """The engine's health now; `load` is that of the core's last step."""
+    def health(self, load: pb.Load, forgotten_s: float) -> Health:
+        """The engine's health now; `load` is that of the core's last step, `forgotten_s` as in `judge`."""
         phase = Phase.DRAINING if load.draining else Phase.SERVING
         if self.model is None:
             phase = Phase.LOADING
-        return judge(phase, self._clock_s() - self._heard_s, self._step_timeout_s, load.step)
+        return judge(phase, self._clock_s() - self._heard_s, self._step_timeout_s, load.step, forgotten_s)

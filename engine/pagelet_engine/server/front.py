@@ -21,18 +21,20 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.child_process import describe_exit
 from pagelet_engine.server import pipe_pb2 as pipe
+from pagelet_engine.server.bounds import Bounds
 from pagelet_engine.server.core_child import CoreChild
 from pagelet_engine.server.core_link import CoreLink
 from pagelet_engine.server.core_status import CoreStatus
+from pagelet_engine.server.drain_call import DrainCall
 from pagelet_engine.server.grpc_server import GrpcServer, PortError, port_error
 from pagelet_engine.server.health import Health
 from pagelet_engine.server.in_flight import InFlight
 from pagelet_engine.server.measures import Measures
+from pagelet_engine.server.messages import MAX_SMALL_MESSAGE_BYTES, max_request_bytes
 from pagelet_engine.server.metrics import EngineCollector, new_registry
 from pagelet_engine.server.ops import Answer, serve_ops
 from pagelet_engine.server.refusal import Code
 from pagelet_engine.server.service import EngineService
-from pagelet_engine.server.streams import MAX_BACKLOG_BYTES
 
 HEALTH_INTERVAL_S = 2.0
 GOODBYE_S = 5.0
@@ -40,6 +42,8 @@ GOODBYE_S = 5.0
 
 MAX_SENTENCE = 1500
 """Characters of a line that we say: Kubernetes shows the last 2 KiB of the log of a container that has ended."""
+
+_RPCS_OF_REQUESTS = ("Generate", "Session")
 
 SAME_SIGNAL_S = 1.0
 """A terminal signals a whole group, and a runtime then forwards what it got: so soon, a second signal is the first."""
@@ -62,9 +66,11 @@ class Front:
         self._status = CoreStatus(config.step_timeout_s, time.monotonic)
         self._link = CoreLink(self._on_frame)
         measures = Measures()
-        self._in_flight = InFlight(self._link, measures, time.monotonic)
-        service = EngineService(self._in_flight, lambda: self._status.model, model_dir, MAX_BACKLOG_BYTES)
-        self._grpc = GrpcServer(service)
+        bounds = Bounds(max_requests=2 * (config.max_queued_requests + config.max_num_seqs))
+        self._in_flight = InFlight(self._link, measures, time.monotonic, bounds)
+        self._drain_call = DrainCall(time.monotonic)
+        service = EngineService(self._in_flight, lambda: self._status.model, model_dir, self._drain_call.begin)
+        self._grpc = GrpcServer(service, self._max_bytes)
         self._registry = new_registry(
             EngineCollector(
                 config.model_name, measures, lambda: self._in_flight.load, lambda: self._status.model or pb.ModelInfo()
@@ -137,7 +143,12 @@ class Front:
         return _probe(health.ready, health.reason)
 
     def _health(self) -> Health:
-        return self._status.health(self._in_flight.load)
+        forgotten_s = 0.0 if self._stop.is_set() else self._drain_call.forgotten_s(len(self._in_flight))
+        return self._status.health(self._in_flight.load, forgotten_s)
+
+    def _max_bytes(self, rpc: str) -> int:
+        """Of a message of the RPC."""
+        return max_request_bytes(self._status.model) if rpc in _RPCS_OF_REQUESTS else MAX_SMALL_MESSAGE_BYTES
 
     async def _show_health(self) -> None:
         """Keep gRPC health as it is: look when the core gets ready, and again and again."""

@@ -1,19 +1,33 @@
 """The gRPC server: its limits, its services, its port. Knows no engine: the service is given."""
 
+from collections.abc import Callable
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from pagelet_api import inference_pb2 as pb
-from pagelet_api import inference_pb2_grpc
 
-SERVICE = pb.DESCRIPTOR.services_by_name["Engine"].full_name
+from pagelet_engine.server.handlers import SERVICE as ENGINE
+from pagelet_engine.server.handlers import rpc_handlers
+from pagelet_engine.server.messages import MAX_MESSAGE_BYTES
 
-MAX_REQUEST_BYTES = 16 * 2**20
-"""A message from a client. A longer one ends its whole stream with RESOURCE_EXHAUSTED, so this is far above the longest
-prompt that fits a model: that is refused alone, with a sentence."""
+SERVICE = ENGINE.full_name
+
+MAX_CONNECTIONS = 512
+"""A gateway has one. Each costs a descriptor, of which a process may have as few as 1024, and some memory."""
+
+MAX_STREAMS_PER_CONNECTION = 1024
+"""Calls that go on at once; a client holds further ones back itself. A gateway has a session and a few short calls."""
+
+MAX_CALLS = 4096
+"""Of all connections; further ones are refused with RESOURCE_EXHAUSTED."""
 
 _OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
+    ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+    # A connection on which nothing is called, and one that never speaks HTTP/2, make room for others.
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),
     ("grpc.max_send_message_length", -1),
     # Two engines on one port would share its connections silently.
     ("grpc.so_reuseport", 0),
@@ -31,11 +45,12 @@ class PortError(Exception):
 class GrpcServer:
     """Engine, health and reflection on one port, once started."""
 
-    def __init__(self, service: inference_pb2_grpc.EngineServicer) -> None:
-        self._server = grpc.aio.server(options=_OPTIONS)
+    def __init__(self, service: object, max_bytes: Callable[[str], int]) -> None:
+        """`service` has a method for each RPC of the engine; `max_bytes` bounds an RPC's messages, by its name."""
+        self._server = grpc.aio.server(options=_OPTIONS, maximum_concurrent_rpcs=MAX_CALLS)
         self._health = health.aio.HealthServicer()
         self._shown: bool | None = None
-        inference_pb2_grpc.add_EngineServicer_to_server(service, self._server)  # type: ignore[no-untyped-call]
+        self._server.add_generic_rpc_handlers((rpc_handlers(service, max_bytes),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 

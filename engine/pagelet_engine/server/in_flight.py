@@ -1,7 +1,8 @@
 """Which stream each request belongs to, from its arrival until the core has said its last word about it.
 
-Owns the table and the way of a step's updates through it. A request whose client has gone stays in the table, without
-a stream, until the core has let go of it: its id cannot be taken meanwhile. Knows no gRPC and no sockets.
+Owns the table and the way of a step's updates through it, and the bounds on what clients leave unread. A request whose
+client has gone stays in the table, without a stream, until the core has let go of it: its id cannot be taken meanwhile.
+Knows no gRPC and no sockets.
 """
 
 import asyncio
@@ -12,9 +13,12 @@ from typing import Protocol
 from pagelet_api import inference_pb2 as pb
 
 from pagelet_engine.server import pipe_pb2 as pipe
+from pagelet_engine.server.bounds import Bounds, holding_most, lagging
 from pagelet_engine.server.measures import Measures
 from pagelet_engine.server.refusal import Code, refusal
-from pagelet_engine.server.streams import Drawer, SessionStream, Stream
+from pagelet_engine.server.session_stream import SessionStream
+from pagelet_engine.server.streams import Drawer, Stream
+from pagelet_engine.server.unread import Unread
 
 
 class Link(Protocol):
@@ -43,19 +47,24 @@ class _Entry:
 class InFlight:
     """`load` is the engine's as of the last step; times are `clock_s`'s, which is the core's too."""
 
-    def __init__(self, link: Link, measures: Measures, clock_s: Callable[[], float]) -> None:
+    def __init__(self, link: Link, measures: Measures, clock_s: Callable[[], float], bounds: Bounds) -> None:
         self.load = pb.Load()
+        self._bounds = bounds
         self._link = link
         self._measures = measures
         self._clock_s = clock_s
         self._entries: dict[str, _Entry] = {}
         self._drawers: dict[int, tuple[_Entry, Drawer]] = {}  # by the core's number
-        self._ids: dict[Stream, set[str]] = {}  # what each stream has in flight
+        self._ids: dict[Stream, set[str]] = {}  # what each open stream has in flight
         self._sessions: list[SessionStream] = []
         self._emptied = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def num_sessions(self) -> int:
+        return len(self._sessions)
 
     async def wait_until_empty(self) -> None:
         while self._entries:
@@ -66,12 +75,13 @@ class InFlight:
 
     def submit(self, request: pb.GenerateRequest, stream: Stream) -> None:
         """Send a validated request to the core. Its updates go to the stream: one refusal, or the way to its end."""
+        ids = self._ids.setdefault(stream, set())
         if refused := self._refuse(request.request_id):
             stream.add(refused)
             return
         arrived_s = self._clock_s()
         self._entries[request.request_id] = _Entry(stream, arrived_s)
-        self._ids.setdefault(stream, set()).add(request.request_id)
+        ids.add(request.request_id)
         self._link.send(pipe.Command(submit=pipe.Submit(request=request, arrived_s=arrived_s)))
 
     def abort(self, abort: pb.Abort, stream: Stream) -> None:
@@ -82,14 +92,14 @@ class InFlight:
     def close(self, stream: Stream) -> None:
         """The client has gone: abort what it had in flight."""
         for request_id in self._ids.pop(stream, ()):
-            self._entries[request_id].stream = None
-            self._link.send(pipe.Command(abort=pb.Abort(request_id=request_id)))
+            self._abandon(request_id)
 
     # ---- sessions --------------------------------------------------------------------------------------------------
 
     def open_session(self, session: SessionStream) -> None:
         """Let a session hear of every step from now on, the cache's present content first if it wants KV events."""
         self._sessions.append(session)
+        self._ids[session] = set()
         session.end_step(self.load, self._clock_s(), urgent=True)
         if session.kv_events:
             self._link.send(pipe.Command(listen_kv=pipe.ListenKv(on=True)))
@@ -118,9 +128,9 @@ class InFlight:
             if entry := self._entries.get(update.request_id):
                 self._name(update, entry)
                 self._measure(update, entry, now_s, tokens_since)
-                if entry.stream is not None:
-                    entry.stream.add(update)
-                if update.finished:
+                finished = update.finished
+                self._add(update, entry)
+                if finished:
                     self._forget(update.request_id, entry)
         for since_s, tokens in tokens_since.items():
             self._measures.inter_token.observe(now_s - since_s, tokens)
@@ -130,9 +140,23 @@ class InFlight:
             self._measures.iteration_tokens.observe(step.tokens)
         step.load.draining = self.load.draining
         self.load = step.load
+        for stream, unread, sentence in holding_most(self._ids, self._bounds):
+            self._cut(stream, unread, sentence)
         for session in self._sessions:
             session.add_kv(step)
+            if session.wants_snapshot:
+                session.snapshot_asked()
+                self._link.send(pipe.Command(listen_kv=pipe.ListenKv(on=True)))
             session.end_step(self.load, now_s)
+
+    def _add(self, update: pb.RequestUpdate, entry: _Entry) -> None:
+        if entry.stream is not None:
+            self._bound_lag(entry.stream, entry.stream.add(update))
+
+    def _bound_lag(self, stream: Stream, lag_bytes: int) -> None:
+        if lag_bytes > self._bounds.max_lag_bytes:
+            for unread, sentence in lagging(stream, self._bounds):
+                self._cut(stream, unread, sentence)
 
     def _deliver_drawn(self, drawn: pb.Drawn, now_s: float, tokens_since: dict[float, int]) -> None:
         for number, token in zip(drawn.samples, drawn.token_ids, strict=True):
@@ -143,7 +167,9 @@ class InFlight:
             since_s, entry.last_token_s = entry.last_token_s, now_s
             tokens_since[since_s] = tokens_since.get(since_s, 0) + 1
             if entry.stream is not None:
-                entry.stream.add_drawn(drawer, token)
+                lag_bytes = entry.stream.add_drawn(drawer, token)
+                if lag_bytes:
+                    self._bound_lag(entry.stream, lag_bytes)
         self._measures.generation_tokens += sum(tokens_since.values())
 
     def _name(self, update: pb.RequestUpdate, entry: _Entry) -> None:
@@ -168,7 +194,8 @@ class InFlight:
                 cut_short += 1
         self._entries.clear()
         self._drawers.clear()
-        self._ids.clear()
+        for ids in self._ids.values():
+            ids.clear()
         self._emptied.set()
         for session in self._sessions:
             session.close()
@@ -176,14 +203,27 @@ class InFlight:
 
     # ---- inside ----------------------------------------------------------------------------------------------------
 
+    def _abandon(self, request_id: str) -> None:
+        """Its client hears no more of it."""
+        self._entries[request_id].stream = None
+        self._link.send(pipe.Command(abort=pb.Abort(request_id=request_id)))
+
+    def _cut(self, stream: Stream, unread: Unread, sentence: str) -> None:
+        request_id, finished = unread.update.request_id, unread.update.finished
+        stream.cut(unread, refusal(request_id, Code.RESOURCE_EXHAUSTED, sentence))
+        if not finished and request_id in self._ids[stream]:
+            self._ids[stream].remove(request_id)
+            self._abandon(request_id)
+
     def _refuse(self, request_id: str) -> pb.RequestUpdate | None:
         if self.load.draining:
             return refusal(request_id, Code.UNAVAILABLE, "this engine is draining and takes nothing new: ask another")
         if request_id in self._entries:
             sentence = f"request_id {request_id!r} is in flight on this engine: choose another"
             return refusal(request_id, Code.ALREADY_EXISTS, sentence)
-        if self._link.is_full:
-            return refusal(request_id, Code.RESOURCE_EXHAUSTED, "earlier requests still wait for the core: try later")
+        if self._link.is_full or len(self._entries) >= self._bounds.max_requests:
+            sentence = f"{len(self._entries)} earlier requests run or wait for the engine's core: try later"
+            return refusal(request_id, Code.RESOURCE_EXHAUSTED, sentence)
         return None
 
     def _forget(self, request_id: str, entry: _Entry) -> None:
@@ -191,10 +231,7 @@ class InFlight:
         for drawer in entry.drawers:
             del self._drawers[drawer.number]
         if entry.stream is not None:
-            ids = self._ids[entry.stream]
-            ids.discard(request_id)
-            if not ids:
-                del self._ids[entry.stream]
+            self._ids[entry.stream].discard(request_id)
         if not self._entries:
             self._emptied.set()
 

@@ -13,13 +13,21 @@ from pagelet_api import inference_pb2 as pb
 from pagelet_api import inference_pb2_grpc
 
 from pagelet_engine.server.in_flight import InFlight
+from pagelet_engine.server.messages import InvalidMessage
 from pagelet_engine.server.refusal import RETRY_AFTER_MS, Code, refusal
-from pagelet_engine.server.streams import Backlog, GenerateStream, SessionStream, Stream
+from pagelet_engine.server.session_stream import SessionStream
+from pagelet_engine.server.streams import GenerateStream, Stream
 from pagelet_engine.server.tokenizer_files import file_chunks
-from pagelet_engine.server.validation import InvalidRequest, check_request
+from pagelet_engine.server.validation import MAX_REQUEST_ID_CHARACTERS, InvalidRequest, check_abort, check_request
 
 RETRY_AFTER_METADATA = "retry-after-ms"
 """Trailing metadata of a refused Generate; a Session carries the same number in RequestError."""
+
+MAX_SESSIONS = 128
+"""Each may hold some megabytes of what its gateway has not read; a service has a handful of gateways."""
+
+HELLO_TIMEOUT_S = 10.0
+"""A gateway says hello with its first breath."""
 
 _UNREACHABLE = AssertionError("abort always raises")
 
@@ -28,77 +36,94 @@ _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 Context: TypeAlias = grpc.aio.ServicerContext
 
 
-class StreamCut(Exception):
-    """A client has left too much unread; the message says how much."""
+class SessionRefused(Exception):
+    """A gateway's session that ends here with a status of its own."""
+
+    def __init__(self, code: grpc.StatusCode, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
 
 
 class EngineService(inference_pb2_grpc.EngineServicer):
-    """`model` gives the loaded model, None until the engine is ready."""
+    """`model` gives the loaded model, None until the engine is ready. `on_drain` hears of a Drain call and of its time
+    in seconds; None: as long as it takes."""
 
     def __init__(
-        self, in_flight: InFlight, model: Callable[[], pb.ModelInfo | None], model_dir: Path, max_backlog_bytes: int
+        self,
+        in_flight: InFlight,
+        model: Callable[[], pb.ModelInfo | None],
+        model_dir: Path,
+        on_drain: Callable[[float | None], None],
     ) -> None:
         self._in_flight = in_flight
         self._loaded_model = model
         self._model_dir = model_dir
-        self._max_backlog_bytes = max_backlog_bytes
+        self._on_drain = on_drain
 
     # ---- requests --------------------------------------------------------------------------------------------------
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> None:
         model = await self._model(context)
-        stream = GenerateStream(self._max_backlog_bytes)
+        stream = GenerateStream()
         try:
             self._submit(request, stream, model)
-            await _first_of(_write_request(stream, context), _watch(stream.backlog))
-        except StreamCut as cut:
-            self._in_flight.close(stream)  # before the client is told: it may never listen
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(cut))
+            await _write_request(stream, context)
         finally:
             self._in_flight.close(stream)
 
     async def Session(self, commands: AsyncIterator[pb.SessionCommand], context: Context) -> None:
         model = await self._model(context)
-        first = await anext(aiter(commands), None)
-        if first is None:
+        # gRPC sends these with the first message otherwise, and takes them as sent only when that has been written: a
+        # status beside it, or after it was cancelled, would bring them again, which fails, and the call never ends.
+        await context.send_initial_metadata(())
+        try:
+            await self._serve_session(commands, model, context)
+        except SessionRefused as refused:
+            await context.abort(refused.code, str(refused))
+        except (InvalidMessage, InvalidRequest) as invalid:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(invalid))
+
+    async def _serve_session(
+        self, commands: AsyncIterator[pb.SessionCommand], model: pb.ModelInfo, context: Context
+    ) -> None:
+        """Until the gateway or the engine ends it. Raises SessionRefused, InvalidMessage and InvalidRequest."""
+        hello = await _hello(commands)
+        if hello is None:
             return
-        if not first.HasField("hello"):
-            await _invalid(context, "a session begins with hello, found another command: send hello first")
-        session = SessionStream(
-            model.engine_epoch, first.hello.kv_events, self._max_backlog_bytes, drawn=first.hello.drawn
-        )
+        if self._in_flight.num_sessions >= MAX_SESSIONS:
+            raise SessionRefused(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{MAX_SESSIONS} sessions are open on this engine, which is all it keeps: close others, or try later",
+            )
+        session = SessionStream(model.engine_epoch, hello.kv_events, drawn=hello.drawn)
         self._in_flight.open_session(session)
         try:
-            await _first_of(
-                self._read_session(commands, session, model, context),
-                _write_session(session, context),
-                _watch(session.backlog),
-            )
-        except StreamCut as cut:
-            self._in_flight.close(session)
-            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, str(cut))
+            await _first_of(self._read_session(commands, session, model), _write_session(session, context))
         finally:
             self._in_flight.close_session(session)
 
     async def _read_session(
-        self, commands: AsyncIterator[pb.SessionCommand], session: SessionStream, model: pb.ModelInfo, context: Context
+        self, commands: AsyncIterator[pb.SessionCommand], session: SessionStream, model: pb.ModelInfo
     ) -> None:
         async for command in commands:
             match command.WhichOneof("command"):
                 case "generate":
                     self._submit(command.generate, session, model)
                 case "abort":
+                    check_abort(command.abort, model.limits)
                     self._in_flight.abort(command.abort, session)
                 case "hello":
-                    await _invalid(context, "hello comes once, first on a session: found another")
+                    raise InvalidMessage("hello comes once, first on a session: found another")
                 case None:
-                    await _invalid(context, "a session command must be generate or abort, found neither")
+                    raise InvalidMessage("a session command must be generate or abort, found neither")
+            await session.until_room()
 
     def _submit(self, request: pb.GenerateRequest, stream: Stream, model: pb.ModelInfo) -> None:
         try:
             check_request(request, model)
         except InvalidRequest as invalid:
-            stream.add(refusal(request.request_id, Code.INVALID_ARGUMENT, str(invalid)))
+            name = request.request_id[:MAX_REQUEST_ID_CHARACTERS]
+            stream.add(refusal(name, Code.INVALID_ARGUMENT, str(invalid)))
         else:
             self._in_flight.submit(request, stream)
 
@@ -118,9 +143,11 @@ class EngineService(inference_pb2_grpc.EngineServicer):
             await context.write(chunk)
 
     async def Drain(self, request: pb.DrainRequest, context: Context) -> pb.DrainResponse:
+        timeout_s = request.timeout_ms / 1000 or None
+        self._on_drain(timeout_s)
         self._in_flight.drain()
         try:
-            async with asyncio.timeout(request.timeout_ms / 1000 or None):
+            async with asyncio.timeout(timeout_s):
                 await self._in_flight.wait_until_empty()
         except TimeoutError:
             pass  # The answer says how many are left.
@@ -161,9 +188,19 @@ async def _write_session(session: SessionStream, context: Context) -> None:
         await context.write(frame)
 
 
-async def _watch(backlog: Backlog) -> None:
-    await backlog.cut.wait()
-    raise StreamCut(backlog.reason)
+async def _hello(commands: AsyncIterator[pb.SessionCommand]) -> pb.SessionHello | None:
+    """The first command; None when the client closes without one. Raises SessionRefused and InvalidMessage."""
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            first = await anext(aiter(commands), None)
+    except TimeoutError:
+        sentence = f"a session begins with hello, and none came within {HELLO_TIMEOUT_S:g} s: send it at once"
+        raise SessionRefused(grpc.StatusCode.DEADLINE_EXCEEDED, sentence) from None
+    if first is None:
+        return None
+    if not first.HasField("hello"):
+        raise InvalidMessage("a session begins with hello, found another command: send hello first")
+    return first.hello
 
 
 async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:
@@ -182,11 +219,6 @@ async def _first_of(*parts: Coroutine[Any, Any, None]) -> None:
 async def _refuse(context: Context, error: pb.RequestError) -> NoReturn:
     retry = ((RETRY_AFTER_METADATA, str(error.retry_after_ms)),) if error.retry_after_ms else ()
     await context.abort(_STATUS.get(error.code, grpc.StatusCode.UNKNOWN), error.message, retry)
-    raise _UNREACHABLE
-
-
-async def _invalid(context: Context, sentence: str) -> NoReturn:
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, sentence)
     raise _UNREACHABLE
 
 

@@ -11,6 +11,9 @@ from pagelet_api import inference_pb2 as pb
 LIMITS = pb.RequestLimits(max_n=128, max_logprobs=20, max_stop_token_ids=64, max_logit_bias=1024)
 """What one request may ask for; the queue's bound is the configuration's."""
 
+MAX_PROMPT_ITEMS = 1024
+"""Pieces of one prompt: every one is looked at here, and costs a message of its own."""
+
 MAX_REQUEST_ID_CHARACTERS = 128
 MAX_NAME_CHARACTERS = 256
 MAX_BIAS = 100.0
@@ -36,6 +39,14 @@ def check_request(request: pb.GenerateRequest, model: pb.ModelInfo) -> None:
     _check_tokens(sampling, model)
 
 
+def check_abort(abort: pb.Abort, limits: pb.RequestLimits) -> None:
+    """Raise InvalidRequest when it names more samples than a request can have."""
+    if len(abort.samples) > limits.max_n:
+        raise InvalidRequest(
+            f"abort must name at most {limits.max_n} samples, as many as a request has, found {len(abort.samples)}"
+        )
+
+
 def prompt_length(request: pb.GenerateRequest) -> int:
     """Tokens of the prompt, all items together."""
     return sum(len(item.token_ids.ids) for item in request.prompt)
@@ -57,6 +68,8 @@ def _check_names(request: pb.GenerateRequest) -> None:
 
 
 def _check_prompt(request: pb.GenerateRequest, model: pb.ModelInfo) -> int:
+    if len(request.prompt) > MAX_PROMPT_ITEMS:
+        raise InvalidRequest(f"prompt must have at most {MAX_PROMPT_ITEMS} items, found {len(request.prompt)}")
     for index, item in enumerate(request.prompt):
         kind = item.WhichOneof("item")
         if kind == "media":

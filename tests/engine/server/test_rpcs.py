@@ -100,19 +100,28 @@ async def test_a_deadline_ends_a_request_with_what_it_has(stub: inference_pb2_gr
 # ---- nonsense --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_prompt_of_ten_megabytes_is_refused_with_the_numbers(stub: inference_pb2_grpc.EngineStub) -> None:
-    error = await refusal_of(stub.Generate(request("long", tokens=[VOCABULARY - 1] * 3_500_000)))
+async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(stub: inference_pb2_grpc.EngineStub) -> None:
+    error = await refusal_of(stub.Generate(request("long", tokens=[VOCABULARY - 1] * 100_000)))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "3500000 tokens" in error.details()
+    assert "100000 tokens" in error.details()
     assert str(MAX_MODEL_LEN) in error.details()
 
 
-async def test_a_message_beyond_the_limit_is_refused_with_the_limit(stub: inference_pb2_grpc.EngineStub) -> None:
+async def test_a_message_longer_than_any_request_is_refused_unread(stub: inference_pb2_grpc.EngineStub) -> None:
+    error = await refusal_of(stub.Generate(request("longer", tokens=[VOCABULARY - 1] * 1_000_000)))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "GenerateRequest has 3000" in error.details()
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.LoadAdapter(pb.LoadAdapterRequest(name="x" * 70_000))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_message_beyond_grpcs_limit_is_refused_with_the_limit(stub: inference_pb2_grpc.EngineStub) -> None:
     message = request("huge")
-    message.cache_salt = "x" * (17 * 2**20)
+    message.cache_salt = "x" * (9 * 2**20)
     error = await refusal_of(stub.Generate(message))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert str(16 * 2**20) in error.details()
+    assert str(8 * 2**20) in error.details()
 
 
 NONSENSE = {

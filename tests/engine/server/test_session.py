@@ -1,12 +1,14 @@
 """A gateway's stream: many requests, their aborts, the engine's load and KV events, one frame a step."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import inference_pb2_grpc
+from pagelet_engine.server.service import MAX_SESSIONS
 
 from .engine_process import DEADLINE_S, EngineProcess, request
 
@@ -249,15 +251,101 @@ async def test_a_session_that_did_not_ask_hears_no_kv_events(stub: inference_pb2
     other.cancel()
 
 
-async def test_a_gateway_that_does_not_read_is_cut_and_the_others_are_served(
+async def test_a_gateway_that_stalls_loses_nothing_and_the_others_are_served(
     shared_engine: EngineProcess, stub: inference_pb2_grpc.EngineStub
 ) -> None:
     deaf = await Gateway(stub).hello()
-    await deaf.generate(request("deaf", n=128, logprobs=20))
+    await deaf.generate(request("deaf", n=128, logprobs=20, max_tokens=300))
     shared_engine.wait_for(lambda: shared_engine.metric("vllm:num_requests_running") == 1, "the request to run")
     good = [update async for update in stub.Generate(request("good", max_tokens=3))]
     assert good[-1].finished
-    shared_engine.wait_for(lambda: shared_engine.metric("vllm:num_requests_running") == 0, "the stream to be cut")
-    assert shared_engine.metric("pagelet:kv_blocks_in_use") == 0
-    assert await deaf.hear_the_end() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "unread" in await deaf.details()
+    shared_engine.wait_for(lambda: shared_engine.metric("vllm:num_requests_running") == 0, "the request to finish")
+    await deaf.hear_until(lambda: deaf.finished("deaf"))
+    assert len(deaf.tokens("deaf")) == 128 * 300
+    deaf.cancel()
+
+
+# ---- every way a session ends ----------------------------------------------------------------------------------------
+
+
+HELLO = pb.SessionCommand(hello=pb.SessionHello(gateway="test"))
+GENERATE = pb.SessionCommand(generate=request("unending"))
+INVALID, OK = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OK
+ENDS = {
+    "nothing": ([], OK, ""),
+    "hello alone": ([HELLO], OK, ""),
+    "hello twice": ([HELLO, HELLO], INVALID, "hello comes once"),
+    "an empty command": ([HELLO, pb.SessionCommand()], INVALID, "found neither"),
+    "an empty command first": ([pb.SessionCommand()], INVALID, "send hello first"),
+    "an abort of too many samples": (
+        [HELLO, pb.SessionCommand(abort=pb.Abort(request_id="x", samples=range(129)))],
+        INVALID,
+        "abort must name at most 128 samples",
+    ),
+    "a request, then hello": ([HELLO, GENERATE, HELLO], INVALID, "hello comes once"),
+    "a request": ([HELLO, GENERATE], OK, ""),
+}
+
+
+@pytest.mark.parametrize(("commands", "status", "told"), ENDS.values(), ids=ENDS.keys())
+async def test_a_session_ends_with_what_it_is_sent(
+    commands: list[pb.SessionCommand], status: grpc.StatusCode, told: str, stub: inference_pb2_grpc.EngineStub
+) -> None:
+    assert await end_of(stub, commands) == (status, told)
+
+
+async def end_of(stub: inference_pb2_grpc.EngineStub, commands: list[pb.SessionCommand]) -> tuple[grpc.StatusCode, str]:
+    """Send these, say that nothing follows, and read to the end: the status, and what it says of `ENDS`."""
+    call = stub.Session(iter(commands))
+    async with asyncio.timeout(DEADLINE_S):
+        try:
+            async for _ in call:
+                pass
+        except grpc.aio.AioRpcError:
+            pass
+        details = await call.details()
+        told = {told for _, _, told in ENDS.values() if told and told in details}
+        return await call.code(), told.pop() if told else details
+
+
+async def test_bytes_that_are_no_command_end_a_session_alone(shared_engine: EngineProcess) -> None:
+    async with grpc.aio.insecure_channel(shared_engine.target) as channel:
+        call = channel.stream_stream("/pagelet.engine.v1.Engine/Session")(
+            iter([HELLO.SerializeToString(), b"\x0a\xff"])
+        )
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            async for _ in call:
+                pass
+    assert ended.value.code() is INVALID
+    assert "wanted a SessionCommand, found 2 bytes that are none" in ended.value.details()
+
+
+async def test_hundreds_of_sessions_at_once_all_end_and_leave_nothing(
+    shared_engine: EngineProcess, stub: inference_pb2_grpc.EngineStub
+) -> None:
+    async def cancel_one(number: int) -> None:
+        gateway = await Gateway(stub).hello()
+        await gateway.generate(request(f"cancelled{number}"))
+        if number % 2:
+            await gateway.hear_until(lambda: bool(gateway.frames))
+        gateway.cancel()
+
+    for turn in range(4):
+        ways = list(ENDS.values()) * 12
+        cancelling = asyncio.gather(*(cancel_one(100 * turn + number) for number in range(24)))
+        told = await asyncio.gather(*(end_of(stub, commands) for commands, _, _ in ways))
+        assert told == [(status, said) for _, status, said in ways]
+        await cancelling
+    shared_engine.wait_for(lambda: shared_engine.metric("vllm:num_requests_running") == 0, "nothing running")
+    sessions: list[Gateway] = []
+    async with asyncio.timeout(DEADLINE_S):
+        while len(sessions) < MAX_SESSIONS:  # one that was cancelled a moment ago may still hold a place
+            session = await Gateway(stub).hello()
+            with contextlib.suppress(AssertionError, grpc.aio.AioRpcError):
+                await session.hear_until(lambda session=session: bool(session.frames))
+                sessions.append(session)
+    late = await Gateway(stub).hello()
+    assert await late.hear_the_end() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert f"{MAX_SESSIONS} sessions are open" in await late.details()
+    for session in sessions:
+        session.cancel()

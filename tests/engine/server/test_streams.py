@@ -7,9 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pagelet_api import inference_pb2 as pb
 from pagelet_engine.server import pipe_pb2 as pipe
-from pagelet_engine.server.streams import LOAD_INTERVAL_S, SIGN_OF_LIFE_S, Drawer, GenerateStream, SessionStream
-
-MANY = 2**20
+from pagelet_engine.server.session_stream import (
+    LOAD_INTERVAL_S,
+    MAX_DRAWN,
+    MAX_FRAME_BYTES,
+    MAX_KV_BYTES,
+    MAX_WAITING_UPDATES,
+    SIGN_OF_LIFE_S,
+    SessionStream,
+)
+from pagelet_engine.server.streams import Drawer, GenerateStream
 
 
 def update(request_id: str, *samples: tuple[int, int], finished: bool = False) -> pb.RequestUpdate:
@@ -42,14 +49,14 @@ def nothing_waits(session: SessionStream) -> bool:
 
 
 async def test_a_client_that_keeps_up_gets_each_update() -> None:
-    stream = GenerateStream(MANY)
+    stream = GenerateStream()
     for token in (1, 2):
         stream.add(update("r", (0, token)))
         assert list((await stream.take()).samples[0].token_ids) == [token]
 
 
 async def test_a_client_that_lags_gets_one_entry_a_sample() -> None:
-    stream = GenerateStream(MANY)
+    stream = GenerateStream()
     stream.add(update("r", (0, 1), (1, 11)))
     stream.add(update("r", (1, 12), (2, 21)))
     stream.add(update("r", (0, 2), finished=True))
@@ -58,33 +65,80 @@ async def test_a_client_that_lags_gets_one_entry_a_sample() -> None:
     assert late.finished
 
 
-async def test_a_client_that_lags_too_far_is_cut_and_costs_nothing_more() -> None:
-    stream = GenerateStream(max_backlog_bytes=1000)
+def test_a_client_that_reads_now_and_then_lags_by_little() -> None:
+    session = SessionStream(1, kv_events=False)
     for token in range(1000):
-        stream.add(update("r", (0, token)))
-    assert stream.backlog.cut.is_set()
-    assert (await stream.take()).ByteSize() < 2000
-    assert "at most 1000" in stream.backlog.reason
-
-
-def test_a_session_that_lags_too_far_in_drawn_tokens_is_cut_and_costs_nothing_more() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=1000, drawn=True)
-    for token in range(1000):
-        session.add_drawn(Drawer(1, "r", 0), token)
+        assert session.add(update("r", (0, token))) < 200
         session.end_step(pb.Load(), now_s=0.0)
-    assert session.backlog.cut.is_set()
+        if token % 10 == 9:
+            taken(session)
+    assert session.unread_bytes == 0
+
+
+def test_after_a_stall_what_waits_leaves_in_frames_of_a_bounded_size_and_in_order() -> None:
+    session = SessionStream(1, kv_events=False)
+    names = [f"r{number}" for number in range(8)]
+    for token in range(3):
+        for name in names:
+            session.add(
+                pb.RequestUpdate(request_id=name, samples=[pb.SampleUpdate(token_ids=[token + 2**20] * 50_000)])
+            )
+        session.end_step(pb.Load(), now_s=0.0)
+    got: list[str] = []
+    frames = 0
+    while frame := taken(session):
+        assert frame.ByteSize() < MAX_FRAME_BYTES + 1000
+        got += [entry.request_id for entry in frame.updates]
+        assert all(len(entry.samples[0].token_ids) == 150_000 for entry in frame.updates)
+        frames += 1
+        if len(got) == len(names):
+            session.close()
+    assert got == names
+    assert frames == 4
+
+
+def test_drawn_tokens_beyond_a_frames_bound_wait_in_their_requests_update() -> None:
+    session = SessionStream(1, kv_events=False, drawn=True)
+    tokens = range(MAX_DRAWN + 500)
+    for token in tokens:
+        session.add_drawn(Drawer(1, "r", 0), token)
     frame = taken(session)
     assert frame is not None
-    assert frame.ByteSize() < 2000
+    assert len(frame.drawn.token_ids) == MAX_DRAWN
+    assert [*frame.drawn.token_ids, *frame.updates[0].samples[0].token_ids] == list(tokens)
 
 
-async def test_a_client_that_reads_now_and_then_is_never_cut() -> None:
-    stream = GenerateStream(max_backlog_bytes=200)
-    for token in range(1000):
-        stream.add(update("r", (0, token)))
-        if token % 10 == 9:
-            await stream.take()
-    assert not stream.backlog.cut.is_set()
+def test_kv_events_that_are_left_unread_give_way_to_a_snapshot_once_the_client_reads_again() -> None:
+    session = SessionStream(1, kv_events=True)
+    session.add_kv(kv_step(snapshot=1))
+    taken(session)
+    stored = pb.KvEvent(block_stored=pb.BlockStored(token_ids=[2**20] * 10_000))
+    for sequence in range(2 * MAX_KV_BYTES // stored.ByteSize()):
+        session.add_kv(pipe.StepFrame(kv_events=[stored], kv_sequence=sequence))
+        session.end_step(pb.Load(), now_s=0.0)
+    assert not session.wants_snapshot, "the client does not read"
+    frame = taken(session)
+    assert frame is not None
+    assert not frame.kv_events
+    assert session.wants_snapshot
+    session.snapshot_asked()
+    session.add_kv(kv_step(events=1, sequence=900))
+    session.add_kv(kv_step(snapshot=3, events=1, sequence=901))
+    frame = taken(session)
+    assert frame is not None
+    assert (frame.kv_snapshot, len(frame.kv_events), frame.kv_sequence) == (True, 3, 901)
+
+
+async def test_commands_wait_while_a_client_leaves_answers_unread() -> None:
+    session = SessionStream(1, kv_events=False)
+    for number in range(MAX_WAITING_UPDATES):
+        await session.until_room()
+        session.add(update(f"r{number}", (0, 1), finished=True))
+    waiting = asyncio.ensure_future(session.until_room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await session.take()
+    await waiting
 
 
 @given(
@@ -96,7 +150,7 @@ def test_no_token_is_lost_or_reordered_however_the_client_reads(
     steps: list[list[tuple[str, int, int, bool]]], takes_drawn: bool, data: st.DataObject
 ) -> None:
     """The last of each tuple: whether the core says it in the lean form, as it may for all but the first tokens."""
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY, drawn=takes_drawn)
+    session = SessionStream(1, kv_events=False, drawn=takes_drawn)
     numbers = {number: (name, index) for number, (name, index) in enumerate(product("abc", range(3)))}
     drawers = {key: Drawer(number, *key) for number, key in numbers.items()}
     sent: dict[tuple[str, int], list[int]] = {}
@@ -130,7 +184,7 @@ def test_no_token_is_lost_or_reordered_however_the_client_reads(
 
 
 def test_an_id_that_is_used_again_is_another_request() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=False)
     session.add(update("r", (0, 1), finished=True))
     session.add(update("r", (0, 2)))
     frame = taken(session)
@@ -139,7 +193,7 @@ def test_an_id_that_is_used_again_is_another_request() -> None:
 
 
 def test_load_alone_makes_a_frame_only_when_it_is_due() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=False)
     session.end_step(pb.Load(step=1), now_s=10.0)
     frame = taken(session)
     assert frame is not None
@@ -153,7 +207,7 @@ def test_load_alone_makes_a_frame_only_when_it_is_due() -> None:
 
 
 def test_a_load_that_has_not_changed_is_told_as_a_sign_of_life_alone() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=False)
     session.end_step(pb.Load(step=1), now_s=10.0)
     taken(session)
     for now_s in (11.0, 12.0, 10.0 + SIGN_OF_LIFE_S - 0.1):
@@ -166,7 +220,7 @@ def test_a_load_that_has_not_changed_is_told_as_a_sign_of_life_alone() -> None:
 
 
 def test_a_drain_is_told_at_once() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=False)
     session.end_step(pb.Load(), now_s=10.0)
     taken(session)
     session.end_step(pb.Load(draining=True), now_s=10.0, urgent=True)
@@ -176,7 +230,7 @@ def test_a_drain_is_told_at_once() -> None:
 
 
 def test_kv_events_before_the_snapshot_are_part_of_it() -> None:
-    session = SessionStream(1, kv_events=True, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=True)
     session.add_kv(kv_step(events=2, sequence=2))
     assert nothing_waits(session)
     session.add_kv(kv_step(snapshot=3, events=1, sequence=3))
@@ -191,7 +245,7 @@ def test_kv_events_before_the_snapshot_are_part_of_it() -> None:
 
 
 def test_a_closed_session_ends_after_its_last_frame() -> None:
-    session = SessionStream(1, kv_events=False, max_backlog_bytes=MANY)
+    session = SessionStream(1, kv_events=False)
     session.add(update("r", (0, 1), finished=True))
     session.close()
     frame = taken(session)
