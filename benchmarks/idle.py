@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from process_clock import Used, children, used
+from process_clock import Used, children, program, used
 from report import machine, print_table, write_json
 from server import MODEL, ServerFailed, check_model, pagelet_up, service
 
@@ -47,17 +47,10 @@ def _measure(options: argparse.Namespace) -> None:
 
 def _tree(root: int) -> dict[tuple[int, str], Used]:
     """What each process from `root` downwards has used, by its id and what it runs."""
-    found = {(root, _program(root)): used(root)}
+    found = {(root, program(root)): used(root)}
     for child in children(root):
         found |= _tree(child)
     return found
-
-
-def _program(pid: int) -> str:
-    """The module or script of a Python process."""
-    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    named = words[words.index("-m") + 1] if "-m" in words else next((w for w in words if w.endswith(".py")), words[0])
-    return Path(named).name
 
 
 def _report(idle: dict[tuple[int, str], Used], lasted_s: float) -> None:

@@ -7,37 +7,26 @@ tokens: between two steps, and from a step's result to the client that reads it.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from bisect import bisect
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pagelet_api import names
-from process_clock import Used, children, used
+from process_clock import Used, used
 from report import machine, print_table, write_json
-from server import MODEL, REPOSITORY, START_LIMIT_S, ServerFailed, check_model, free_port, is_ready
+from server import MODEL, REPOSITORY, ServerFailed, check_model
 from sleeping_engine import read_log
+from sleeping_stack import MODEL_NAME, SleepingStack, sleeping_stack
 from tqdm import tqdm
 
 BENCHMARKS = REPOSITORY / "benchmarks"
-
-
-@dataclass(frozen=True, slots=True)
-class Stack:
-    """Running processes, and the log of the engine's steps."""
-
-    url: str
-    pids: dict[str, int]
-    log: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +63,10 @@ def _measure(options: argparse.Namespace) -> None:
     shapes = {options.streams: options.step_ms / 1e3, 1: options.step_ms / 2e3}
     rounds: dict[int, list[Round]] = {streams: [] for streams in shapes}
     with ExitStack() as started, tqdm(total=len(shapes) * (options.rounds + 1), unit="run", leave=False) as bar:
-        stacks = {n: started.enter_context(_stack(options.model, step_s, n)) for n, step_s in shapes.items()}
+        stacks = {
+            n: started.enter_context(sleeping_stack(options.model, step_s, {"maxNumSeqs": n}))
+            for n, step_s in shapes.items()
+        }
         for number in range(options.rounds + 1):
             for streams, stack in stacks.items():
                 found = _round(stack, streams, options.tokens)
@@ -87,56 +79,9 @@ def _measure(options: argparse.Namespace) -> None:
 # ---- running it ------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _stack(model: Path, step_s: float, streams: int) -> Iterator[Stack]:
-    """A gateway before an engine that sleeps `step_s` a step, ready to serve."""
-    with tempfile.TemporaryDirectory(prefix="pagelet-benchmark-") as name, ExitStack() as running:
-        folder = Path(name)
-        http, ops, grpc, engine_ops = (free_port() for _ in range(4))
-        (folder / "hosts").write_text("127.0.0.1 engines\n")
-        _write(folder / "engine.json", {"modelName": "sleeper", "device": "cpu", "maxNumSeqs": streams})
-        _write(folder / "gateway.json", {"modelName": "sleeper", "engineHost": "engines", "enginePort": grpc})
-        errors = running.enter_context((folder / "log").open("wb"))
-
-        def start(*words: object) -> subprocess.Popen[bytes]:
-            environment = os.environ | {names.HOSTS_FILE_ENV: str(folder / "hosts")}
-            process = subprocess.Popen([sys.executable, *map(str, words)], stderr=errors, env=environment)
-            running.callback(_end, process)
-            return process
-
-        front = start(
-            *(BENCHMARKS / "sleeping_engine.py", "--step-s", step_s, "--log", folder / "steps"),
-            *("--model", model, "--config", folder / "engine.json", "--grpc-port", grpc, "--ops-port", engine_ops),
-        )
-        gateway = start(
-            *("-m", "pagelet_gateway", "--config", folder / "gateway.json", "--http-port", http, "--ops-port", ops)
-        )
-        url = f"http://127.0.0.1:{http}"
-        deadline_s = time.monotonic() + START_LIMIT_S
-        while not is_ready(url):
-            if time.monotonic() > deadline_s or front.poll() is not None or gateway.poll() is not None:
-                raise ServerFailed(f"gateway and engine did not become ready:\n{(folder / 'log').read_text()[-3000:]}")
-            time.sleep(0.05)
-        (core,) = children(front.pid)
-        yield Stack(url, {"gateway": gateway.pid, "front": front.pid, "core": core}, folder / "steps")
-
-
-def _write(path: Path, config: dict[str, Any]) -> None:
-    path.write_text(json.dumps(config))
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _round(stack: Stack, streams: int, tokens: int) -> Round:
+def _round(stack: SleepingStack, streams: int, tokens: int) -> Round:
     options = ["--streams", str(streams), "--max-tokens", str(tokens)]
-    command = [sys.executable, str(BENCHMARKS / "streams.py"), stack.url, "sleeper", *options]
+    command = [sys.executable, str(BENCHMARKS / "streams.py"), stack.url, MODEL_NAME, *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
         assert client.stdout is not None
         before, events_before, from_s = _reading(stack, client.stdout.readline())
@@ -159,7 +104,7 @@ def _round(stack: Stack, streams: int, tokens: int) -> Round:
     )
 
 
-def _reading(stack: Stack, line: str) -> tuple[dict[str, Used], int, float]:
+def _reading(stack: SleepingStack, line: str) -> tuple[dict[str, Used], int, float]:
     """What each process has used, and the client's count of events, now that it has said this line."""
     if not line:
         raise ServerFailed("the client ended early")

@@ -1,4 +1,4 @@
-"""What running processes have used so far, read from outside: processor time, and how often they were woken."""
+"""What running processes are and have used so far, read from outside: processor time, and how often they were woken."""
 
 import re
 import time
@@ -27,6 +27,13 @@ def children(pid: int) -> list[int]:
     """The process ids of its children."""
     threads = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+
+
+def program(pid: int) -> str:
+    """The module or script that a Python process runs. Raises OSError when the process has gone."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    named = words[words.index("-m") + 1] if "-m" in words else next((w for w in words if w.endswith(".py")), words[0])
+    return Path(named).name
 
 
 def _cpu_clock(pid: int) -> int:

@@ -21,6 +21,7 @@ from local_service import (  # noqa: E402
 )
 from local_service import free_port as free_port  # noqa: E402
 from local_service import is_ready as is_ready  # noqa: E402
+from local_service import metrics as metrics  # noqa: E402
 
 MODEL = REPOSITORY / "build" / "models" / "smollm2-135m-instruct"
 START_LIMIT_S = 300

@@ -59,6 +59,10 @@ class ProcessTree:
     def wake(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def kill(self) -> None:
+        """Raises NoProcess."""
+        self._signal(signal.SIGKILL)
+
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.pids():
             with suppress(ProcessLookupError):
