@@ -14,14 +14,15 @@ def generate_request(
     id: str, tokens: Sequence[int], sampling: pb.SamplingParams, body: SamplingFields
 ) -> pb.GenerateRequest:
     """`id`: unique in this gateway and in all others."""
-    return pb.GenerateRequest(
+    request = pb.GenerateRequest(
         request_id=id,
-        prompt=[pb.PromptItem(token_ids=pb.TokenIds(ids=tokens))],
         sampling=sampling,
         # vLLM's users know lower as earlier; on the wire higher is first.
         priority=-(body.priority or 0),
         cache_salt=body.cache_salt or "",
     )
+    request.prompt.add().token_ids.ids.extend(tokens)  # messages given to a constructor are copied
+    return request
 
 
 def begin_sample(body: SamplingFields, model: ServedModel, prompt: Sequence[int], *, mute: bool = False) -> Sample:

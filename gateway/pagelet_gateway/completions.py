@@ -1,5 +1,6 @@
 """POST /v1/completions: the request's way in, and the legacy form of its answer."""
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,6 +15,7 @@ from pagelet_gateway.answer import Answer
 from pagelet_gateway.asking import begin_sample, check_min_tokens, generate_request
 from pagelet_gateway.exchange import Exchange
 from pagelet_gateway.gateway import Gateway
+from pagelet_gateway.generation import REQUESTS_PER_TURN
 from pagelet_gateway.json_pieces import array, quote, quote_text
 from pagelet_gateway.logprobs import (
     CompletionLogprobsWriter,
@@ -180,6 +182,8 @@ class CompletionRoute:
         id = request_id(request.scope)
         requests: list[pb.GenerateRequest] = []
         for number, prompt in enumerate(prompts):
+            if number and number % REQUESTS_PER_TURN == 0:
+                await asyncio.sleep(0)
             # An engine generates at least one token; who wants none is not shown it.
             asked = 1 if scores_only else body.max_tokens
             max_tokens = tokens_to_generate(len(prompt), asked, _DEFAULT_MAX_TOKENS, model, "prompt", "max_tokens")

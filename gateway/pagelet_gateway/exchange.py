@@ -98,7 +98,7 @@ class Exchange:
         self._gateway.in_flight.add(self._generation)
         metrics.running.inc()
         try:
-            self._generation.start()
+            await self._generation.start()
             deltas = await self._step()
             metrics.ttft_s.observe(self._last_s - began_s)
             if self._is_stream:

@@ -67,7 +67,7 @@ class Readiness:
         generation = Generation(lambda tried: pick(model.digest, tried), [request], timeout_s=_PROBE_TIMEOUT_S)
         detokenizer = model.tokenizer.detokenizer(tokens, skip_special_tokens=True)
         try:
-            generation.start()
+            await generation.start()
             finished = False
             while not finished:
                 for _, update in await generation.take():

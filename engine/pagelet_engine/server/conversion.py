@@ -4,6 +4,7 @@ Refuses to judge: what arrives here the front has validated.
 """
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from pagelet_api import inference_pb2 as pb
@@ -37,7 +38,7 @@ def to_request(
     deadline_s = arrived_s + message.deadline_ms / 1000 if message.HasField("deadline_ms") else None
     return core.Request(
         id=message.request_id,
-        prompt=tuple(token for item in message.prompt for token in item.token_ids.ids),
+        prompt=tuple(chain.from_iterable(item.token_ids.ids for item in message.prompt)),
         sampling=_to_sampling(message.sampling, eos_token_ids, draw_seed),
         priority=message.priority,
         tenant=message.tenant,

@@ -3,6 +3,7 @@
 Owns no tensors, no processes and no clock: engine and pipe are given.
 """
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -13,9 +14,14 @@ from pagelet_engine.core.request import Request, RequestRejected
 from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.conversion import add_news
 from pagelet_engine.server.refusal import CODES, refusal
+from pagelet_engine.server.validation import prompt_length
 
 HEARTBEAT_S = 4.0
 """An idle core says this often that it lives; the front allows many of them before it worries."""
+
+MAX_PROMPT_TOKENS_PER_TURN = 131_072
+"""Of new requests, before the next step: some 15 ms. Hundreds of long ones that come at once would make every running
+one wait for all of them."""
 
 
 class Channel(Protocol):
@@ -71,6 +77,8 @@ class CoreLoop:
         self._reports = reports
         self._new_request = new_request
         self._heartbeat_s = heartbeat_s
+        self._commands: deque[pipe.Command] = deque()
+        """Received and not yet applied, in order of arrival."""
 
     def run(self) -> None:
         """Serve until the channel raises PipeClosed."""
@@ -79,20 +87,25 @@ class CoreLoop:
 
     def turn(self) -> None:
         """Take what has arrived, make one step, report it. Waits only when there is no work."""
-        wait_s = 0.0 if self._engine.has_work else self._heartbeat_s
         report = pipe.CoreFrame()
-        for payload in self._channel.receive(wait_s):
-            self._apply(pipe.CommandFrame.FromString(payload), report.step)
+        if not self._commands:  # else what is sent waits in the pipe, where the front sees that it does
+            wait_s = 0.0 if self._engine.has_work else self._heartbeat_s
+            for payload in self._channel.receive(wait_s):
+                self._commands.extend(pipe.CommandFrame.FromString(payload).commands)
+        self._apply_some(report.step)
         if self._engine.has_work:
             add_news(self._engine.step(), report.step)
         self._reports.fill(report.step)
         self._channel.send(report.SerializeToString())
 
-    def _apply(self, frame: pipe.CommandFrame, report: pipe.StepFrame) -> None:
-        for command in frame.commands:
+    def _apply_some(self, report: pipe.StepFrame) -> None:
+        left = MAX_PROMPT_TOKENS_PER_TURN
+        while self._commands and left > 0:
+            command = self._commands.popleft()
             match command.WhichOneof("command"):
                 case "submit":
                     self._submit(command.submit, report)
+                    left -= prompt_length(command.submit.request)
                 case "abort":
                     self._engine.abort(command.abort.request_id, tuple(command.abort.samples))
                 case "listen_kv":

@@ -10,7 +10,7 @@ from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.conversion import to_request
 from pagelet_engine.server.core_channel import PipeClosed
-from pagelet_engine.server.core_loop import CoreLoop
+from pagelet_engine.server.core_loop import MAX_PROMPT_TOKENS_PER_TURN, CoreLoop
 from pagelet_engine.server.metered_worker import MeteredWorker
 from pagelet_engine.server.refusal import Code
 from pagelet_engine.server.step_reports import StepReports
@@ -126,6 +126,21 @@ def test_a_request_and_its_abort_in_one_frame_end_in_that_turn() -> None:
     frame = core.turn(submit(request("r")), abort("r"))
     assert [update.finished for update in frame.updates] == [True]
     assert not core.engine.has_work
+
+
+def test_running_requests_wait_for_a_few_of_many_long_prompts_at_a_time() -> None:
+    core = Core()
+    core.turn(submit(request("running", max_tokens=50)))
+    most = -(-MAX_PROMPT_TOKENS_PER_TURN // 40_000)
+    refused: list[str] = []
+    frame = core.turn(*(submit(request(f"long-{number}", [5] * 40_000)) for number in range(20)))
+    while len(refused) < 20:
+        ended = [update.request_id for update in frame.updates if update.HasField("error")]
+        assert 0 < len(ended) <= most
+        assert tokens(frame), "a step in every turn"
+        refused += ended
+        frame = core.turn()
+    assert refused == [f"long-{number}" for number in range(20)]
 
 
 def test_what_the_engine_refuses_is_answered_in_the_same_frame() -> None:
