@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -29,6 +30,9 @@ class Gateway:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def num_files(self) -> int:
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
 
 def _free_port() -> int:
     with socket.socket() as probe:
@@ -38,14 +42,16 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def gateway(folder: Path) -> AsyncIterator[Gateway]:
+async def gateway(folder: Path, max_files: int = 4096) -> AsyncIterator[Gateway]:
     """Without engines. Afterwards: it is alive, as small as before, and logged no fault."""
     (folder / "gateway.json").write_text(GatewayConfig(model_name="m", engine_host="none").to_json())
     port, ops_port = _free_port(), _free_port()
     words = ("--config", folder / "gateway.json", "--http-port", port, "--ops-port", ops_port)
     with (folder / "log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pagelet_gateway", *map(str, words)), stderr=log
+            *(sys.executable, "-m", "pagelet_gateway", *map(str, words)),
+            stderr=log,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files)),
         )
     try:
         started = Gateway(process.pid, port, ops_port)

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from .gateway_process import GROWTH_BYTES, gateway, send, unnoticed_by_others
-from .http_heads import CASES, FINE, GET, HOST
+from .http_heads import CASES, FINE, GET, HOST, POST
 
 SILENCE_S = 0.25
 """A connection that is silent for as long waits for more: what was sent announces a body, or is no whole head."""
+MAX_FILES = 320
+"""Of which the gateway keeps 256 for everything but the connections of its public port."""
 REFUSALS = {400, 405, 408, 413, 414, 417, 431, 501, 505}
 
 
@@ -88,13 +90,19 @@ async def test_a_flood_sent_ahead_of_its_answers_makes_the_gateway_no_larger(tmp
             writer.transport.abort()
 
 
-async def test_half_open_connections_lock_no_client_out(tmp_path: Path) -> None:
-    async with gateway(tmp_path) as served, unnoticed_by_others(served):
-        half_open = [await asyncio.open_connection("127.0.0.1", served.port) for _ in range(400)]
-        for number, (_, writer) in enumerate(half_open):
-            writer.write((GET + HOST)[: number % 40])
+async def test_half_open_connections_lock_no_client_out_of_either_port(tmp_path: Path) -> None:
+    begun = [b"", b"GET /he", GET + HOST, POST + HOST + b"Content-Length: 9\r\n\r\n", b"nonsense\r\n"]
+    async with gateway(tmp_path, max_files=MAX_FILES) as served, unnoticed_by_others(served):
+        half_open = []
+        for number in range(3 * MAX_FILES):
+            address = f"127.0.0.{2 + number % 8}"
+            _, writer = await asyncio.open_connection("127.0.0.1", served.port, local_addr=(address, 0))
+            writer.write(begun[number % len(begun)])
+            half_open.append(writer)
         assert await send(served.port, FINE) == [200]
-        for _, writer in half_open:
+        assert await send(served.ops_port, FINE) == [200]
+        assert served.num_files() < MAX_FILES
+        for writer in half_open:
             writer.transport.abort()
 
 

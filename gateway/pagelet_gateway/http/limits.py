@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from pagelet_api.gateway_memory import CONNECTIONS_BYTES
+
 _MOST_CONNECTIONS = 4096
 """Far more than engines behind one gateway can answer at once; each may hold the bytes of an unfinished head."""
 _RESERVED_DESCRIPTORS = 256
@@ -52,8 +54,9 @@ class ConnectionLimits:
     """Half, since a proxy, an ingress or a node that masks its clients is one address for everybody behind it."""
     refusing: int = 64
     """Connections beyond the limits that are told so; further ones are closed without a word."""
-    held_bytes: int = 64 * 2**20
-    """In all: unfinished heads, and requests sent ahead of the answer to an earlier one."""
+    held_bytes: int = CONNECTIONS_BYTES // 2
+    """In all: unfinished heads, and requests sent ahead of the answer to an earlier one. The other half is for what is
+    on its way out, and for the connections themselves."""
 
     @classmethod
     def within(cls, descriptors: int) -> "ConnectionLimits":
