@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pagelet_engine import log
+
 _TAIL_BYTES = 2048
 _RELAY_BYTES = 1 << 16
 
@@ -54,8 +56,7 @@ class CoreChild:
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), stderr)
         while piece := await reader.read(_RELAY_BYTES):
             self._tail = (self._tail + piece)[-_TAIL_BYTES:]
-            sys.stderr.buffer.write(piece)
-            sys.stderr.buffer.flush()
+            log.pass_on(piece)
 
     async def wait(self, patience_s: float) -> int:
         """The exit code, negative for a signal; a core that has not ended in time is killed."""

@@ -7,7 +7,6 @@ it gives the leader the time to drain: what runs there needs these ranks.
 import asyncio
 import math
 import signal
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -15,6 +14,7 @@ from http import HTTPStatus
 from pagelet_api import names
 
 from pagelet_engine.child_process import describe_exit
+from pagelet_engine.log import say
 from pagelet_engine.server.ops import Answer, serve_ops
 from pagelet_engine.worker.ranks.processes import RankProcesses
 
@@ -40,9 +40,9 @@ class FollowingPod:
         try:
             ops = await serve_ops(self._address, self._ops_port, routes)
         except OSError as error:
-            _say(f"cannot listen on {self._address}:{self._ops_port} (--ops-port) for probes: {error.strerror}")
+            say(f"cannot listen on {self._address}:{self._ops_port} (--ops-port) for probes: {error.strerror}")
             return 1
-        _say(f"listening: probes on {self._address}:{ops.sockets[0].getsockname()[1]}")
+        say(f"listening: probes on {self._address}:{ops.sockets[0].getsockname()[1]}")
         processes = RankProcesses(self._commands)
         try:
             return await self._watch(processes)
@@ -55,23 +55,19 @@ class FollowingPod:
         while (gone := processes.first_exit()) is None:
             now_s = time.monotonic()
             if now_s > stop_s:
-                _say("stopped: the leader's time to drain is up")
+                say("stopped: the leader's time to drain is up")
                 return 0
             if self._stop.is_set() and stop_s == math.inf:
-                _say("stopping when the leader has drained")
+                say("stopping when the leader has drained")
                 stop_s = now_s + self._drain_timeout_s
             await asyncio.sleep(LOOK_S)
         rank, code = gone
         if code == 0:
-            _say("stopped: the leader has ended")
+            say("stopped: the leader has ended")
             return 0
-        _say(f"rank {rank} {describe_exit(code)}: the ranks of this pod end with it")
+        say(f"rank {rank} {describe_exit(code)}: the ranks of this pod end with it")
         return 1
 
 
 def _running() -> Answer:
     return Answer(HTTPStatus.OK, b"its ranks run\n")
-
-
-def _say(sentence: str) -> None:
-    print(f"pagelet engine: {sentence}", file=sys.stderr, flush=True)

@@ -6,7 +6,6 @@ Owns the core's process and the listeners. Refuses to import torch, and to know 
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pagelet_engine.cgroup import Cgroup
 from pagelet_engine.child_process import describe_exit
+from pagelet_engine.log import MAX_SENTENCE, say
 from pagelet_engine.server import pipe_pb2 as pipe
 from pagelet_engine.server.bounds import Bounds
 from pagelet_engine.server.core_child import CoreChild
@@ -39,9 +39,6 @@ from pagelet_engine.server.service import EngineService
 HEALTH_INTERVAL_S = 2.0
 GOODBYE_S = 5.0
 """How long clients may take to read their last messages, and the core to exit once asked."""
-
-MAX_SENTENCE = 1500
-"""Characters of a line that we say: Kubernetes shows the last 2 KiB of the log of a container that has ended."""
 
 _RPCS_OF_REQUESTS = ("Generate", "Session")
 
@@ -93,7 +90,7 @@ class Front:
             await self._bind()
         except PortError as error:
             self._child.kill()
-            _say(str(error))
+            say(str(error))
             return 1
         health = asyncio.create_task(self._show_health())
         await _first(self._stop.wait(), self._link.closed.wait())
@@ -132,7 +129,7 @@ class Front:
         except OSError as error:
             raise PortError(port_error("probes and metrics", address, ops_port, "--ops-port")) from error
         grpc_port = await self._grpc.start(address, grpc_port)
-        _say(f"listening: gRPC on {address}:{grpc_port}, probes and metrics on {address}:{_port_of(ops)}")
+        say(f"listening: gRPC on {address}:{grpc_port}, probes and metrics on {address}:{_port_of(ops)}")
 
     def _live(self) -> Answer:
         health = self._health()
@@ -172,7 +169,7 @@ class Front:
         """Finish what runs, for as long as the configuration allows."""
         self._in_flight.drain()
         await self._grpc.show(serving=False)
-        _say(f"draining: {len(self._in_flight)} requests run; a second signal ends the engine at once")
+        say(f"draining: {len(self._in_flight)} requests run; a second signal ends the engine at once")
         await _first(
             self._in_flight.wait_until_empty(), self._link.closed.wait(), asyncio.sleep(self._config.drain_timeout_s)
         )
@@ -183,7 +180,7 @@ class Front:
         await self._grpc.stop(GOODBYE_S)
         self._link.close()
         await self._child.wait(GOODBYE_S if self._status.model else 0)  # one that loads does not listen yet
-        _say("stopped" + (f"; {cut_short} requests were cut short" if cut_short else ""))
+        say("stopped" + (f"; {cut_short} requests were cut short" if cut_short else ""))
         return 0
 
     async def _mourn(self, log: "asyncio.Task[None]") -> int:
@@ -195,13 +192,13 @@ class Front:
         self._in_flight.end(Code.UNAVAILABLE, f"the engine's core {describe_exit(code)}{last_words}"[:MAX_SENTENCE])
         await self._grpc.stop(GOODBYE_S / 5)
         if self._status.model is None and self._status.last_words:
-            _say(self._status.last_words)
+            say(self._status.last_words)
         else:
             where = f"after step {self._in_flight.load.step}" if self._status.model else "while it loaded the model"
             why = (
                 self._out_of_memory() or f"it last said: {self._status.last_words or self._child.last_log or 'nothing'}"
             )
-            _say(f"the core {describe_exit(code)} {where}, {requests} requests in flight; {why}")
+            say(f"the core {describe_exit(code)} {where}, {requests} requests in flight; {why}")
         return 1
 
     def _out_of_memory(self) -> str:
@@ -229,8 +226,3 @@ async def _first(*waiting: Awaitable[object]) -> None:
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
         task.cancel()
-
-
-def _say(sentence: str) -> None:
-    """One line, whatever the sentence quotes: the last one is what a person is shown."""
-    print(f"pagelet engine: {' '.join(sentence.split())[:MAX_SENTENCE]}", file=sys.stderr, flush=True)

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from pagelet_api import names
 
+from pagelet_engine import log
 from pagelet_engine.server.core_child import CoreChild, core_command
 from pagelet_engine.worker.ranks.place import follows
 from pagelet_engine.worker.ranks.processes import RankCommand, rank_command
@@ -32,8 +32,7 @@ def main(
     In a pod that follows another one, run its ranks alone.
     """
     code = _run(argv, command, rank_command)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    log.flush()
     os._exit(code)  # nothing is left that an orderly end of the interpreter would do better: see _run
 
 
@@ -114,5 +113,5 @@ def _port(text: str) -> int:
 
 
 def _refuse(sentence: str) -> int:
-    print(f"pagelet engine: {sentence}", file=sys.stderr)
+    log.say(sentence)
     return 1

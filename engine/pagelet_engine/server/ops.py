@@ -1,7 +1,8 @@
 """The engine's one plain HTTP listener: probes and metrics, nothing else.
 
 A GET is all it understands, of a request of bounded size and time; every answer closes the connection. That is what
-kubelets and Prometheus need, and it keeps an HTTP framework out of the engine.
+kubelets and Prometheus need, and it keeps an HTTP framework out of the engine. However many connections are left open,
+the next one is answered: the oldest makes room for it.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ from http import HTTPStatus
 
 MAX_REQUEST_BYTES = 16 * 1024
 REQUEST_TIMEOUT_S = 10.0
+MAX_CONNECTIONS = 256
+"""More than the 100 that may wait to be accepted at once: a request that is whole is answered before it gets old."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,22 @@ Routes = Mapping[str, Callable[[], Answer]]
 
 async def serve_ops(address: str, port: int, routes: Routes) -> asyncio.Server:
     """Listen; raises OSError when the port cannot be had."""
+    open_since: dict[asyncio.StreamWriter, None] = {}  # the oldest first
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(open_since) >= MAX_CONNECTIONS:
+            oldest = next(iter(open_since))
+            del open_since[oldest]
+            oldest.transport.abort()
+        open_since[writer] = None
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 writer.write(_response(await _answer(reader, routes)))
                 await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
-            pass  # A client that hangs up, dawdles or sends half a request gets no answer.
+            writer.transport.abort()  # A client that hangs up, dawdles or sends half a request gets no answer.
         finally:
+            open_since.pop(writer, None)
             writer.close()
 
     return await asyncio.start_server(converse, address, port, limit=MAX_REQUEST_BYTES)

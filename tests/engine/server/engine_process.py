@@ -35,18 +35,19 @@ class EngineProcess:
         model: Path | None = None,
         flags: Mapping[str, object] | None = None,
         environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
         **config: object,
     ) -> None:
         self.model = model or _fake_model(folder)
         self.switches = self.model / "switches"
-        self._log_file = folder / "log"
+        self._log_file = log or folder / "log"
         config_file = folder / "config.json"
         config_file.write_text(json.dumps({"modelName": "fake", **config}))
         given = {"--model": self.model, "--config": config_file, "--grpc-port": 0, "--ops-port": 0, **(flags or {})}
         words = [str(word) for flag in given.items() for word in flag]
-        with self._log_file.open("wb") as log:
+        with self._log_file.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, *program, *words], stderr=log, env=os.environ | (environment or {})
+                [sys.executable, *program, *words], stderr=output, env=os.environ | (environment or {})
             )
 
     # ---- what it says ----------------------------------------------------------------------------------------------

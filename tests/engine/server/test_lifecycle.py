@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import inference_pb2_grpc
 
-from .engine_process import EngineProcess, request
+from .engine_process import EngineProcess, request, wait_for
 from .test_session import Gateway
 
 Start = Callable[..., EngineProcess]
@@ -204,6 +205,23 @@ async def test_a_second_signal_ends_the_engine_at_once(
     engine.wait_for(ended, "the end")
     assert engine.process.returncode == 128 + signal.SIGINT
     engine.wait_for(lambda: is_gone(core), "the core's end")
+
+
+def test_an_engine_whose_log_cannot_be_written_serves_and_stops_as_ever(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    engine = EngineProcess(tmp_path, flags={"--ops-port": port}, log=Path("/dev/full"))
+
+    def is_ready() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready") as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    wait_for(is_ready, lambda: "ready")
+    engine.process.send_signal(signal.SIGTERM)
+    assert engine.wait() == 0
 
 
 # ---- death -----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from pagelet_api import inference_pb2 as pb
 from pagelet_api import inference_pb2_grpc
+from pagelet_engine.server.ops import MAX_CONNECTIONS
 
 from .engine_process import DEADLINE_S, TOKENIZER, EngineProcess, request
 from .fake_worker import MAX_MODEL_LEN, NUM_BLOCKS, VOCABULARY
@@ -168,6 +169,17 @@ async def test_http_nonsense_on_the_ops_port_gets_a_4xx(shared_engine: EnginePro
     assert b" 405 " in await exchange(b"POST /metrics HTTP/1.1\r\n\r\n")
     assert b" 431 " in await exchange(b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n")
     assert b" 200 " in await exchange(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+async def test_the_ops_port_answers_while_others_leave_connections_open(shared_engine: EngineProcess) -> None:
+    port = shared_engine.ports()[1]
+    idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * MAX_CONNECTIONS)]
+    for _, writer in idle:
+        writer.write(b"GET /health HTTP/1.1\r\n")
+    assert (await asyncio.to_thread(shared_engine.get, "/health"))[0] == 200
+    assert await idle[0][0].read() == b"", "the oldest made room"
+    for _, writer in idle:
+        writer.close()
 
 
 # ---- about the engine ------------------------------------------------------------------------------------------------
