@@ -18,9 +18,12 @@ class LogTail:
     def show(self) -> None:
         """Print every line that is new since the last call."""
         for log in sorted(self._folder.glob("*.log")):
-            with log.open("rb") as file:
-                file.seek(self._shown_bytes.get(log, 0))
-                text, end, _ = file.read().rpartition(b"\n")
+            try:
+                with log.open("rb") as file:
+                    file.seek(self._shown_bytes.get(log, 0))
+                    text, end, _ = file.read().rpartition(b"\n")
+            except OSError:
+                continue  # what cannot be read now is shown when it can
             if not end:
                 continue
             self._shown_bytes[log] = self._shown_bytes.get(log, 0) + len(text) + 1

@@ -23,7 +23,7 @@ class Screen:
         """Print lines that stay."""
         drawn = self._drawn
         self._draw("")
-        print(text, file=self._stream, flush=True)
+        self._print(f"{text}\n")
         self._draw(drawn)
 
     def status(self, elapsed: str, entries: Mapping[str, str]) -> None:
@@ -34,7 +34,7 @@ class Screen:
         for who, what in entries.items():
             words = re.sub(r"[\d.,]+", "#", what)
             if self._said.get(who) != words:
-                print(f"{elapsed}  {who}: {what}", file=self._stream, flush=True)
+                self._print(f"{elapsed}  {who}: {what}\n")
             self._said[who] = words
 
     def _draw(self, text: str) -> None:
@@ -43,5 +43,14 @@ class Screen:
             return
         text = text[: shutil.get_terminal_size().columns - 1]
         if text != self._drawn:
-            print(f"\r\x1b[K{text}", end="", file=self._stream, flush=True)
+            self._print(f"\r\x1b[K{text}")
             self._drawn = text
+
+    def _print(self, text: str) -> None:
+        """On a full disk a line is lost, which is no reason to end what it tells of. A reader that has gone is one."""
+        try:
+            print(text, end="", file=self._stream, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass

@@ -49,6 +49,11 @@ async def _run(
         runtime = LocalRuntime(preparation.workloads, read_services(preparation.objects), state, dict(os.environ))
     except UnsupportedPod as error:
         raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(
+            f"cannot prepare the state folder {state.path}: {error.strerror}; make room there, or give another: "
+            "--state-dir"
+        ) from error
     screen = Screen()
     screen.line(preparation.plan_line)
     session = UpSession(runtime, screen, LogTail(state.logs, screen) if show_logs else None)
@@ -73,6 +78,7 @@ class UpSession:
         self._began_s = time.monotonic()
         self._were_ready: set[str] = set()
         self._told_restarts: dict[LocalContainer, int] = {}
+        self._told_trouble = ""
 
     def interrupt(self) -> None:
         """Stop; a second time: stop without grace."""
@@ -123,6 +129,7 @@ class UpSession:
     def _show(self) -> None:
         if self._log_tail:
             self._log_tail.show()
+        self._tell_trouble()
         now_s = time.monotonic()
         pending = {}
         for pod in self._runtime.pods:
@@ -135,6 +142,13 @@ class UpSession:
                 self._were_ready.discard(pod.pod.name)
                 pending[_short_name(pod)] = _state(pod, now_s)
         self._screen.status(f"{self._elapsed():>8}", pending)
+
+    def _tell_trouble(self) -> None:
+        """What this machine refuses the runtime, once, and that it is over."""
+        trouble = self._runtime.trouble
+        if trouble != self._told_trouble:
+            self._screen.line(f"{self._elapsed():>8}  {trouble or 'the state folder can be written again'}")
+            self._told_trouble = trouble
 
     def _tell_deaths(self, pod: LocalPod) -> None:
         """The last words of a container that ended by itself, once: they are why the next start may fail too."""

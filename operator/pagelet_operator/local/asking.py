@@ -6,6 +6,8 @@ and a status line, and an HTTP client would cost more to import than `pagelet up
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,43 +25,71 @@ class Answer:
     """One line: what was found; empty: nobody was there to ask."""
 
 
+class _Unanswered(Exception):
+    """The container gave no answer; the message says at what it failed."""
+
+
 async def ask(probe: Probe, address: str, environment: Mapping[str, str], folder: str) -> Answer:
     """The answer of the container at `address`; never raises for what the container does or fails to do."""
+    until_s = asyncio.get_running_loop().time() + probe.timeout_s
     try:
-        async with asyncio.timeout(probe.timeout_s):
-            match probe.action:
-                case HttpGet() as action:
-                    return await _http_get(action, address)
-                case TcpSocket(port):
-                    _, writer = await asyncio.open_connection(address, port)
-                    writer.close()
-                    return Answer(True, f"port {port} accepts connections")
-                case Exec(command):
+        match probe.action:
+            case HttpGet() as action:
+                return await _http_get(action, address, until_s, f"within {probe.timeout_s:g} s")
+            case TcpSocket(port):
+                _, writer = await _connect(address, port, until_s, f"within {probe.timeout_s:g} s")
+                writer.close()
+                return Answer(True, f"port {port} accepts connections")
+            case Exec(command):
+                async with asyncio.timeout_at(until_s):
                     return await _run(command, environment, folder)
     except TimeoutError:
-        return Answer(False, f"no answer within {probe.timeout_s:g} s")
+        return Answer(False, f"its command did not end within {probe.timeout_s:g} s")
     except ConnectionRefusedError:
         return Answer(False, "")
+    except _Unanswered as unanswered:
+        return Answer(False, str(unanswered))
     except (OSError, ValueError) as error:
         return Answer(False, _words_of(error))
 
 
-async def _http_get(action: HttpGet, address: str) -> Answer:
-    reader, writer = await asyncio.open_connection(address, action.port, limit=MAX_ANSWER_BYTES)
+async def _connect(
+    address: str, port: int, until_s: float, within: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Raises _Unanswered, and OSError as the system says it."""
     try:
-        # HTTP/1.0: the server closes when it has said all, and never answers in chunks.
-        request = f"GET {action.path} HTTP/1.0\r\nHost: {address}:{action.port}\r\nUser-Agent: pagelet-probe\r\n\r\n"
-        writer.write(request.encode("ascii"))
-        await writer.drain()
-        head, _, body = (await _read_answer(reader)).partition(b"\r\n\r\n")
+        async with asyncio.timeout_at(until_s):
+            return await asyncio.open_connection(address, port, limit=MAX_ANSWER_BYTES)
+    except TimeoutError:
+        # One that nobody listens on refuses at once: here, more connections wait than the container accepts.
+        raise _Unanswered(f"port {port} accepted no connection {within}: too many wait there already") from None
+
+
+async def _http_get(action: HttpGet, address: str, until_s: float, within: str) -> Answer:
+    """Raises _Unanswered, and OSError as the system says it."""
+    path, port = action.path, action.port
+    reader, writer = await _connect(address, port, until_s, within)
+    try:
+        async with asyncio.timeout_at(until_s):
+            # HTTP/1.0: the server closes when it has said all, and never answers in chunks.
+            request = f"GET {path} HTTP/1.0\r\nHost: {address}:{port}\r\nUser-Agent: pagelet-probe\r\n\r\n"
+            writer.write(request.encode("ascii"))
+            await writer.drain()
+            answer = await _read_answer(reader)
+    except TimeoutError:
+        raise _Unanswered(f"port {port} accepted the connection, but did not answer {path} {within}") from None
+    except (ConnectionResetError, BrokenPipeError):
+        raise _Unanswered(f"port {port} reset the connection before it had answered {path}") from None
     finally:
         writer.close()
-    status_line = head.split(b"\r\n", 1)[0].decode("latin-1")
-    fields = status_line.split(" ", 2)
-    if len(fields) < 2 or not fields[0].startswith("HTTP/") or not fields[1].isdigit():
-        return Answer(False, f"port {action.port} does not speak HTTP")
+    if not answer:
+        raise _Unanswered(f"port {port} closed the connection without an answer to {path}")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    fields = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+    if len(fields) < 2 or not fields[0].startswith("HTTP/") or not fields[1].isdecimal():
+        raise _Unanswered(f"port {port} does not speak HTTP: it answered {answer[:40]!r}")
     status = int(fields[1])
-    return Answer(200 <= status < 400, _first_words(body) or f"HTTP {status} from {action.path}")
+    return Answer(200 <= status < 400, _first_words(body) or f"HTTP {status} from {path}")
 
 
 async def _read_answer(reader: asyncio.StreamReader) -> bytes:
@@ -94,7 +124,9 @@ async def _run(command: tuple[str, ...], environment: Mapping[str, str], folder:
         output, _ = await process.communicate()
     finally:
         if process.returncode is None:
-            process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
     return Answer(process.returncode == 0, _first_words(output) or f"exit code {process.returncode}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from pagelet_operator.local.asking import ask
 from pagelet_operator.local.lifecycle import Life
 from pagelet_operator.local.probe import Role
-from pagelet_operator.local.process import ContainerProcess, StartError, last_lines
+from pagelet_operator.local.process import ContainerProcess, StartError, last_lines, size_of
 from pagelet_operator.local.watchdog import Watchdog
 
 
@@ -60,7 +60,7 @@ class LocalContainer:
         """Keep the container running until `stop`; returns when no process of it is left."""
         while not await self._stop_comes_within(self.life.start_at_s - time.monotonic()):
             log = self.invocation.log
-            self._life_began_at_byte = log.stat().st_size if log.exists() else 0
+            self._life_began_at_byte = size_of(log)
             try:
                 process = await ContainerProcess.start(
                     self.invocation.command,

@@ -15,7 +15,7 @@ from pagelet_operator.local.watchdog import Watchdog
 
 
 class StartError(OSError):
-    """The command could not be executed; the message names it."""
+    """The command could not be executed, or its log not be opened; the message names it."""
 
 
 class ContainerProcess:
@@ -33,7 +33,11 @@ class ContainerProcess:
 
         The log is the process's own file, not a pipe: a slow terminal can never hold a container up.
         """
-        with log.open("ab") as output:
+        try:
+            output = log.open("ab")
+        except OSError as error:
+            raise StartError(f"cannot open its log {log}: {error.strerror}") from error
+        with output:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
@@ -70,14 +74,25 @@ class ContainerProcess:
 
 
 def last_lines(log: Path, count: int, from_byte: int = 0) -> list[str]:
-    """The last `count` lines written to `log` after `from_byte`; a progress bar counts as its last state."""
+    """The last `count` lines written to `log` after `from_byte`; a progress bar counts as its last state.
+
+    None where the log cannot be read: what it says is worth a line to a person, and not the service.
+    """
     tail_bytes = 64 * 1024
     try:
         with log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(from_byte, size - tail_bytes))
             text = file.read().decode("utf-8", "replace")
-    except FileNotFoundError:
+    except OSError:
         return []
     lines = [line.rstrip("\r").rsplit("\r", 1)[-1].rstrip() for line in text.split("\n")]
     return [line for line in lines if line][-count:]
+
+
+def size_of(log: Path) -> int:
+    """In bytes; 0 where there is none to be read."""
+    try:
+        return log.stat().st_size
+    except OSError:
+        return 0

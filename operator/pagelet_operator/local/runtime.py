@@ -39,11 +39,13 @@ class LocalRuntime:
         environment: Mapping[str, str],
         back_off: BackOff | None = None,
     ) -> None:
-        """Prepare folders; nothing runs yet. Raises UnsupportedPod."""
+        """Prepare folders; nothing runs yet. Raises UnsupportedPod, and OSError for the state folder's troubles."""
         self._services = services
         self._state = state
         self.changed = asyncio.Event()
         """Set whenever anything about a pod changed; whoever waits for it clears it."""
+        self.trouble = ""
+        """What this machine does not let the runtime do, in a sentence; empty: nothing. The pods run on meanwhile."""
         state.clear()
         prepared = [
             [(pod, [(c, make_invocation(pod, c, state, environment)) for c in pod.containers]) for pod in pods]
@@ -111,9 +113,17 @@ class LocalRuntime:
         self.changed.set()
 
     def _publish(self) -> None:
-        """Write the hosts file if it changed."""
+        """Write the hosts file if it changed. Where it cannot be written, the old one stays until the next change or
+        the next answer to a probe, and so do all pods: a full disk is no reason to end them."""
         ready = {local.pod.name for local in self.pods if local.ready}
         text = hosts_file(self._services, lambda pod: pod.name in ready, [local.pod for local in self.pods])
-        if text != self._hosts or not self._state.hosts.exists():
-            self._state.write_hosts(text)
-            self._hosts = text
+        try:
+            if text != self._hosts or not self._state.hosts.exists():
+                self._state.write_hosts(text)
+                self._hosts = text
+            self.trouble = ""
+        except OSError as error:
+            self.trouble = (
+                f"cannot write {self._state.hosts}: {error.strerror}; gateways do not hear of engines that come or go "
+                "until it can be written, so make room there"
+            )

@@ -122,7 +122,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         port = int(probe.getsockname()[1])
     environment = {
         **os.environ,
-        "PYTHONPATH": str(FAKE_PARTS),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(FAKE_PARTS), os.environ.get("PYTHONPATH")))),
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "FAKE_JOURNAL": str(tmp_path / "journal"),
         "FAKE_ENGINE_READY": str(tmp_path / "engine-ready"),

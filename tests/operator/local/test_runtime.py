@@ -112,6 +112,34 @@ async def test_a_command_that_does_not_exist_is_an_exit_with_its_reason(world: W
     assert life(runtime).last_exit == "cannot run /no/such/program: No such file or directory"
 
 
+async def test_a_hosts_file_that_cannot_be_written_is_said_and_ends_nothing(world: World) -> None:
+    switches = world.add("engine")
+    (switches / "ready").touch()
+    runtime = world.start()
+    await world.until(lambda: runtime.ready and "127.0.0." in world.hosts, "a ready pod")
+    in_the_way = world.folder / "state" / ".hosts.partial"
+    in_the_way.mkdir()
+    os.kill(pids(switches)[0], signal.SIGKILL)
+    await world.until(lambda: runtime.trouble != "", "the trouble")
+    hosts = world.folder / "state" / "hosts"
+    assert runtime.trouble.startswith(f"cannot write {hosts}: Is a directory; gateways do not hear of engines")
+    await world.until(lambda: len(pids(switches)) == 2, "a second process")
+    in_the_way.rmdir()
+    await world.until(lambda: runtime.ready and runtime.trouble == "", "the end of the trouble")
+    assert "127.0.0." in world.hosts
+
+
+async def test_a_log_that_cannot_be_opened_is_an_exit_with_its_reason(world: World) -> None:
+    world.add("engine")
+    (world.folder / "state" / "logs").mkdir(parents=True)
+    runtime = world.start()
+    log = runtime.pods[0].containers[0].invocation.log
+    log.mkdir()
+    await world.until(lambda: life(runtime).failures > 0, "a failure")
+    assert life(runtime).last_exit == f"cannot open its log {log}: Is a directory"
+    assert runtime.pods[0].containers[0].last_words(3) == []
+
+
 async def test_workloads_stop_in_reverse_order_each_after_the_one_before_is_gone(world: World) -> None:
     engine, gateway = world.add("engine"), world.add("gateway")
     runtime = world.start()
