@@ -136,6 +136,9 @@ engine/pagelet_engine/kernels/cpu/libpagelet_cpu.so: $(NATIVE) | .venv/bin/pytho
 .PHONY: native
 native: engine/pagelet_engine/kernels/cpu/libpagelet_cpu.so  ## compile the CPU backend's ops
 
+# What runs the C++ ops: they alone, and the worker that replays them, its steps poisoned when they have ended.
+SANITIZED := tests/engine/kernels/cpu tests/engine/worker/local tests/engine/worker/test_every_worker.py \
+	tests/engine/models/test_native.py
 SANITIZE := -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 build/native/libpagelet_cpu.so: $(NATIVE) | .venv/bin/python
@@ -143,10 +146,10 @@ build/native/libpagelet_cpu.so: $(NATIVE) | .venv/bin/python
 	$(BIN)/python engine/pagelet_engine/kernels/cpu/build.py $@ $(SANITIZE)
 
 .PHONY: test-sanitized
-test-sanitized: build/native/libpagelet_cpu.so .venv/installed-dev  ## the C++ ops' tests under AddressSanitizer and UBSan
+test-sanitized: build/native/libpagelet_cpu.so .venv/installed-dev  ## the C++ ops and their worker under AddressSanitizer and UBSan
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 PAGELET_TEST_LIBRARY=$(CURDIR)/$< OMP_NUM_THREADS=1 \
-	    $(BIN)/pytest tests/engine/kernels/cpu
+	    $(BIN)/pytest -n $(JOBS) $(SANITIZED)
 
 # A compiler is worth having, not needed: without one the engine computes with the slow reference ops.
 .PHONY: system-compiler

@@ -27,6 +27,7 @@ from pagelet_engine.worker.local.loading import load_model
 from pagelet_engine.worker.local.slots import Slots
 
 from tests.engine.thread_ranks import Meeting, ThreadGroup
+from tests.engine.worker.kinds import UNDER_TEST
 
 NUM_BLOCKS = 160
 NUM_SLOTS = 8
@@ -78,7 +79,7 @@ def reference_rank(folder: Path, rank: int, meeting: Meeting) -> RankOfModel:
 def worker_rank(folder: Path, rank: int, meeting: Meeting) -> RankOfModel:
     """As a worker on a CPU computes it, in fp32, with blocks of 16."""
     config = EngineConfig(model_name="tiny", device="cpu", dtype="float32", kv_cache_bytes=8 << 20)
-    loaded = load_model(folder, config)
+    loaded = load_model(folder, config, UNDER_TEST)
     slots = Slots(256, loaded.facts.vocab_size, NUM_BLOCKS, len(loaded.pool.groups), loaded.pool.device)
     return RankOfModel(loaded.pool, slots, loaded.execution(slots))
 

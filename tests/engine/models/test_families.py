@@ -96,9 +96,9 @@ SPREAD = {"num_attention_heads": 8, "num_key_value_heads": 2}
 """Over four ranks, each KV head is held twice; a vocabulary of 199 leaves the last rank with a row too many."""
 
 
-def close(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> None:
+def close(found: list[torch.Tensor], wanted: list[torch.Tensor], atol: float = 1e-5) -> None:
     for ours, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=atol)
 
 
 def prompts(*lengths: int) -> list[list[int]]:

@@ -30,7 +30,8 @@ def test_every_logit_is_that_of_transformers(tiny_model, architecture, fields, c
     tiny, sequences = tiny_model(architecture, **WIDE_HEADS | fields), prompts(1, 50, 17, 150)
     model = SpreadModel(tiny.folder, load=worker_rank)
     assert isinstance(model.ranks[0].execution, RecordedExecution)
-    close(model.logits(sequences, chunk), [tiny.logits(tokens) for tokens in sequences])
+    # Sums of the C++ ops have another order at each instruction set: 1.4e-5 was seen with AVX2.
+    close(model.logits(sequences, chunk), [tiny.logits(tokens) for tokens in sequences], atol=3e-5)
 
 
 @pytest.mark.parametrize(("architecture", "lacking"), LEFT.values(), ids=LEFT.keys())

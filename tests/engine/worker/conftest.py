@@ -14,7 +14,8 @@ from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Ste
 from pagelet_engine.worker.device.loading import COMPARE_ENV
 from pagelet_engine.worker.local.slots import Slots
 
-from tests.engine.worker.kinds import KINDS, Load
+from tests.engine.conftest import TinyModel
+from tests.engine.worker.kinds import KINDS, Kind, Load
 
 
 @pytest.fixture
@@ -90,11 +91,25 @@ class Driver:
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
-def load(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Load:
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    """Every kind of worker, one after the other."""
+    kind: Kind = request.param
+    for name, value in kind.settings.items():
+        monkeypatch.setitem(DEFAULTS, name, value)
+    return kind
+
+
+@pytest.fixture
+def tiny(kind: Kind, tiny_llama: Callable[..., TinyModel]) -> TinyModel:
+    """A model that this kind of worker computes."""
+    return tiny_llama(**kind.fields)
+
+
+@pytest.fixture
+def load(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> Load:
     """(model folder, configuration) → a worker of one kind."""
     monkeypatch.setenv(COMPARE_ENV, "1")
-    kind: Load = request.param
-    return kind
+    return kind.load
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 import queue
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,15 @@ from pagelet_engine.worker.device.execution import Alone, Group
 from pagelet_engine.worker.device.kit import Kit
 from pagelet_engine.worker.device.loading import load_follower, load_leader
 from pagelet_engine.worker.kv_pool import KvPool
+from pagelet_engine.worker.local.backends import NativeOptions
 from pagelet_engine.worker.local.loading import load_model
 from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.local.worker import LocalWorker
 
+from tests.engine.kernels.cpu.conftest import LIBRARY_UNDER_TEST, usable_levels
 from tests.engine.thread_ranks import Meeting, ThreadGroup
+
+UNDER_TEST = NativeOptions(LIBRARY_UNDER_TEST, poisons=True)
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class WatchedKit:
 
 
 def load_local(folder: Path, config: EngineConfig) -> Loaded:
-    loaded = load_model(folder, config)
+    loaded = load_model(folder, config, UNDER_TEST)
     slots = Slots(config.max_num_seqs, loaded.facts.vocab_size, 64, len(loaded.pool.groups), loaded.pool.device)
     return Loaded(LocalWorker(loaded.execution(slots), loaded.pool, slots), loaded.num_blocks, [loaded.pool])
 
@@ -81,8 +85,21 @@ def load_two_ranks(folder: Path, config: EngineConfig) -> Loaded:
 
 
 Load = Callable[[Path, EngineConfig], Loaded]
-KINDS: dict[str, Load] = {
-    "in this process": load_local,
-    "packed": load_one_rank,
-    "packed, two ranks": load_two_ranks,
+
+
+@dataclass(frozen=True)
+class Kind:
+    load: Load
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Of the engine, where this kind wants them so."""
+    fields: Mapping[str, int] = field(default_factory=dict)
+    """Of the model."""
+
+
+KINDS = {
+    "in this process": Kind(load_local),
+    "packed": Kind(load_one_rank),
+    "packed, two ranks": Kind(load_two_ranks),
 }
+if usable_levels():
+    KINDS["in this process, C++ ops"] = Kind(load_local, {"block_size": 16}, {"head_dim": 16})

@@ -4,7 +4,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 
 class Dtype(IntEnum):
@@ -44,7 +44,7 @@ class Op(Structure):
 
 
 class EmbeddingOp(Structure):
-    _fields_ = (("op", Op), ("table", c_void_p), ("out", c_void_p), ("hidden", c_int64))
+    _fields_ = (("op", Op), ("table", c_void_p), ("out", c_void_p), ("hidden", c_int64), ("vocab", c_int64))
 
 
 class RotaryOp(Structure):
@@ -125,9 +125,14 @@ class ArgmaxOp(Structure):
     _fields_ = (("op", Op),)
 
 
+class Program(Structure):
+    _fields_ = (("ops", POINTER(c_void_p)), ("num_ops", c_int64), ("num_plans", c_int64))
+
+
 class GroupStep(Structure):
     _fields_ = (
         ("block_tables", c_void_p),
+        ("num_slots", c_int64),
         ("table_stride", c_int64),
         ("block_size", c_int64),
         ("window", c_int64),
@@ -204,7 +209,7 @@ def declare(library: ctypes.CDLL) -> None:
     library.pagelet_close.argtypes = [backend]
     library.pagelet_close.restype = None
     library.pagelet_run.restype = c_char_p
-    library.pagelet_run.argtypes = [backend, c_void_p, c_int64, POINTER(Step)]
+    library.pagelet_run.argtypes = [backend, POINTER(Program), POINTER(Step)]
     library.pagelet_pack.argtypes = [backend, POINTER(PackJob)]
     library.pagelet_pack.restype = None
     for name, row in (("pagelet_draw", DrawRow), ("pagelet_logprobs", LogprobRow)):

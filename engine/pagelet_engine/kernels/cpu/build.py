@@ -38,7 +38,7 @@ LINK_FLAGS = (
     "-Wl,--exclude-libs,ALL",
     "-Wl,--no-undefined",
 )
-SHARED = ("backend", "levels", "packing", "plan", "pool")
+SHARED = ("backend", "check", "levels", "packing", "plan", "pool")
 
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")

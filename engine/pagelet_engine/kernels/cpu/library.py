@@ -5,7 +5,7 @@ Refuses to know torch: addresses go in, numbers come out.
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import byref
+from ctypes import POINTER, byref, cast
 from pathlib import Path
 
 from pagelet_engine.kernels.cpu import abi
@@ -55,6 +55,16 @@ class Library:
         return NativeBackend(self._library, handle, chosen, num_threads)
 
 
+class OpList:
+    """Ops in the order in which they run, held here with the program that names them."""
+
+    def __init__(self, ops: Sequence[ctypes.Structure]) -> None:
+        self._ops = tuple(ops)
+        addresses = (ctypes.c_void_p * len(ops))(*map(ctypes.addressof, ops))
+        num_plans = max(map(_plans_of, ops), default=0)
+        self.program = abi.Program(cast(addresses, POINTER(ctypes.c_void_p)), len(ops), num_plans)
+
+
 class NativeBackend:
     """Threads and an instruction set. One call at a time."""
 
@@ -62,9 +72,9 @@ class NativeBackend:
         self._library, self._handle = library, handle
         self.level, self.num_threads = level, num_threads
 
-    def run(self, ops: "ctypes.Array[ctypes.c_void_p]", num_ops: int, step: abi.Step) -> None:
-        """Run the first `num_ops` ops over the step. What their pointers name must be alive."""
-        failure = self._library.pagelet_run(self._handle, ops, num_ops, byref(step))
+    def run(self, ops: OpList, step: abi.Step) -> None:
+        """Run the ops over the step. What its pointers name, and theirs, must be alive; nothing of it is kept."""
+        failure = self._library.pagelet_run(self._handle, byref(ops.program), byref(step))
         assert failure is None, failure.decode()
 
     def pack(self, job: abi.PackJob) -> None:
@@ -83,6 +93,9 @@ class NativeBackend:
             self._handle = ctypes.c_void_p()
 
 
-def pointers(ops: Sequence[ctypes.Structure]) -> "ctypes.Array[ctypes.c_void_p]":
-    """The list that run() takes; the ops must outlive it."""
-    return (ctypes.c_void_p * len(ops))(*map(ctypes.addressof, ops))
+def _plans_of(op: ctypes.Structure) -> int:
+    """How many KV groups must have a plan for the op: its own and those before it. Positions are the same in all."""
+    if isinstance(op, abi.RopeKvWriteOp | abi.PagedAttentionOp):
+        group: int = op.kv.group
+        return group + 1
+    return int(isinstance(op, abi.RotaryOp))

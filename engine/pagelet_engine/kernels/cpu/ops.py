@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pagelet_engine.kernels.cpu import abi
 from pagelet_engine.kernels.cpu.abi import Dtype, Epilogue, KvLayer, Op, OpKind, Rows, Step
-from pagelet_engine.kernels.cpu.library import NativeBackend, pointers
+from pagelet_engine.kernels.cpu.library import NativeBackend, OpList
 from pagelet_engine.kernels.cpu.tape import Tape
 from pagelet_engine.kernels.cpu.weights import NATIVE_DTYPES, PackedWeight
 
@@ -36,7 +36,7 @@ class CpuOps:
         """→ (tokens, hidden): the columns of a table in panels."""
         out = self._new((step.num_tokens, table.in_features), dtype)
         op = abi.EmbeddingOp(
-            self._op(OpKind.EMBEDDING, dtype), table.panels.data_ptr(), out.data_ptr(), table.in_features
+            self._op(OpKind.EMBEDDING, dtype), table.panels.data_ptr(), out.data_ptr(), table.in_features, table.columns
         )
         self._emit(op, (), step)
         return out
@@ -158,7 +158,7 @@ class CpuOps:
         if self._tape is not None:
             self._tape.append(op, reads)
         else:
-            self.native.run(pointers((op,)), 1, step or Step(num_tokens=len(reads[0])))
+            self.native.run(OpList((op,)), step or Step(num_tokens=len(reads[0])))
 
 
 def _address(tensor: Tensor | None) -> int | None:

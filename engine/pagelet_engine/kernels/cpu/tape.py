@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pagelet_engine.kernels.cpu.abi import Rows
-from pagelet_engine.kernels.cpu.library import pointers
+from pagelet_engine.kernels.cpu.library import OpList
 
 ALIGNMENT = 64
 """Bytes: a cache line, and the widest register."""
@@ -102,10 +102,15 @@ class Program:
     Ops know addresses alone: what lies there lives as long as the program.
     """
 
-    def __init__(self, ops: Sequence[ctypes.Structure], head_begins: int, *alive: object) -> None:
-        self._alive = (tuple(ops), *alive)
-        self.whole = pointers(ops)
-        self.head = pointers(ops[head_begins:])
+    def __init__(self, ops: Sequence[ctypes.Structure], head_begins: int, memory: Tensor, *alive: object) -> None:
+        """memory: of all results; alive: what holds everything else that the ops name."""
+        self._memory, self._alive = memory, alive
+        self.whole = OpList(ops)
+        self.head = OpList(ops[head_begins:])
+
+    def poison(self) -> None:
+        """Overwrite all results, hidden states too, with NaN."""
+        self._memory.fill_(0xFF)
 
 
 def record(record_on: Callable[[Tape], tuple[int, Sequence[Tensor]]], *alive: object) -> Program:

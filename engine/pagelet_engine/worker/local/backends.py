@@ -2,12 +2,15 @@
 
 import os
 import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from pagelet_api.config import Quantization
 from pagelet_api.sizes import ModelShape
 
 from pagelet_engine.kernels.cpu.abi import Dtype
+from pagelet_engine.kernels.cpu.build import LIBRARY
 from pagelet_engine.kernels.cpu.library import CpuBackendUnavailable, Library, UnknownLevel
 from pagelet_engine.kernels.cpu.limits import why_not
 from pagelet_engine.layers.cpu import CpuBackend
@@ -23,8 +26,21 @@ REFERENCE = "reference"
 _WEIGHT_DTYPES = {Quantization.NONE: None, Quantization.INT8: Dtype.INT8, Quantization.INT4: Dtype.INT4}
 
 
+@dataclass(frozen=True, slots=True)
+class NativeOptions:
+    """How the C++ ops are used, where they are; other than the default for a search after a fault, and for tests."""
+
+    library: Path = LIBRARY
+    """Another build of them: with sanitizers."""
+    poisons: bool = False
+    """Overwrite what a step was given when it has ended (step_buffers.py)."""
+
+
+AS_SERVED = NativeOptions()
+
+
 def choose_backend(
-    dtype: torch.dtype, quantization: Quantization, shape: ModelShape, block_size: int
+    dtype: torch.dtype, quantization: Quantization, shape: ModelShape, block_size: int, library: Path = LIBRARY
 ) -> ReferenceBackend | CpuBackend:
     """Says in one line when a CPU gets less than it could.
 
@@ -38,7 +54,7 @@ def choose_backend(
     reason = f"{LEVEL_ENV} says so" if level == REFERENCE else why_not(shape, dtype, block_size)
     if reason is None:
         try:
-            native = Library().open(threads, level)
+            native = Library(library).open(threads, level)
         except CpuBackendUnavailable as unavailable:
             reason = str(unavailable)
         except UnknownLevel as unknown:

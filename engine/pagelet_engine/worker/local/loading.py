@@ -19,7 +19,7 @@ from pagelet_engine.worker.blueprint import Blueprint, load_verified
 from pagelet_engine.worker.budget import check_memory
 from pagelet_engine.worker.kv_pool import KvPool
 from pagelet_engine.worker.loaded import LoadedWorker
-from pagelet_engine.worker.local.backends import choose_backend
+from pagelet_engine.worker.local.backends import AS_SERVED, NativeOptions, choose_backend
 from pagelet_engine.worker.local.execution import EagerExecution, Execution
 from pagelet_engine.worker.local.recorded_execution import RecordedExecution
 from pagelet_engine.worker.local.slots import Slots
@@ -51,17 +51,17 @@ def load_local(model_dir: Path, config: EngineConfig) -> LoadedWorker:
     return LoadedWorker(worker, loaded.num_blocks, loaded.num_host_blocks, costs, pool.groups, facts)
 
 
-def load_model(model_dir: Path, config: EngineConfig) -> LoadedModel:
+def load_model(model_dir: Path, config: EngineConfig, options: NativeOptions = AS_SERVED) -> LoadedModel:
     """Verify the folder's digest beside loading its weights; size the pool by config.kv_cache_bytes.
 
     Raises ModelError for a folder that is missing, changed or not the wanted one, for a model that is not supported,
     weights that do not fit config.json, a quantization that a CPU or the model does not have, and too little memory for
     weights and KV pool.
     """
-    return load_verified(model_dir, config.digest, lambda: _load(model_dir, config))
+    return load_verified(model_dir, config.digest, lambda: _load(model_dir, config, options))
 
 
-def _load(model_dir: Path, config: EngineConfig) -> Callable[[str], LoadedModel]:
+def _load(model_dir: Path, config: EngineConfig, options: NativeOptions) -> Callable[[str], LoadedModel]:
     refuse_gpu_formats(config)
     blueprint = Blueprint.read(model_dir, config)
     groups = sizes.kv_groups(blueprint.shape)
@@ -69,7 +69,7 @@ def _load(model_dir: Path, config: EngineConfig) -> Callable[[str], LoadedModel]
     num_blocks = pool_blocks(config.kv_cache_bytes, groups, config.block_size, kv_dtype)
     num_host_blocks = sizes.num_blocks(config.host_cache_bytes, groups, config.block_size, kv_dtype)
     check_memory(blueprint.weight_bytes, config)
-    backend = choose_backend(blueprint.dtype, config.quantization, blueprint.shape, config.block_size)
+    backend = choose_backend(blueprint.dtype, config.quantization, blueprint.shape, config.block_size, options.library)
     model = blueprint.build(backend)
     pool = _new_pool(config, groups, num_blocks, num_host_blocks, blueprint.kv_dtype)
     return lambda digest: LoadedModel(
@@ -77,7 +77,7 @@ def _load(model_dir: Path, config: EngineConfig) -> Callable[[str], LoadedModel]
         num_blocks,
         num_host_blocks,
         blueprint.facts(digest, _CPU),
-        lambda slots: _execution(model, backend, pool, slots, config),
+        lambda slots: _execution(model, backend, pool, slots, config.max_num_batched_tokens, options.poisons),
     )
 
 
@@ -99,16 +99,14 @@ def _new_pool(
 
 
 def _execution(
-    model: Model, backend: ReferenceBackend | CpuBackend, pool: KvPool, slots: Slots, config: EngineConfig
+    model: Model, backend: ReferenceBackend | CpuBackend, pool: KvPool, slots: Slots, max_tokens: int, poisons: bool
 ) -> Execution:
     if isinstance(backend, ReferenceBackend):
         return EagerExecution(model, pool, slots)
+    max_rows = slots.num_slots
     program = backend.record(
-        model,
-        model.logits,
-        pool.pages,
-        pool.block_size,
-        max_tokens=config.max_num_batched_tokens,
-        max_sampled=slots.num_slots,
+        model, model.logits, pool.pages, pool.block_size, max_tokens=max_tokens, max_sampled=max_rows
     )
-    return RecordedExecution(backend.ops.native, program, pool, slots, slots.num_slots)
+    return RecordedExecution(
+        backend.ops.native, program, pool, slots, max_tokens=max_tokens, max_rows=max_rows, poisons=poisons
+    )

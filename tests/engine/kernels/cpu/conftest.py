@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from pagelet_engine.kernels.cpu.abi import GroupStep, KvLayer, Step
 from pagelet_engine.kernels.cpu.build import LIBRARY
 from pagelet_engine.kernels.cpu.library import CpuBackendUnavailable, Library
 from pagelet_engine.kernels.cpu.ops import CpuOps
+
+IntArray = npt.NDArray[np.int64]
 
 LIBRARY_UNDER_TEST = Path(os.environ.get("PAGELET_TEST_LIBRARY", LIBRARY))
 """Another build of the same sources, with sanitizers."""
@@ -105,7 +108,10 @@ class HeldStep:
     """A step with the arrays that it names."""
 
     step: Step
-    arrays: Sequence[object]
+    starts: IntArray
+    lengths: IntArray
+    slots: IntArray
+    others: Sequence[object]
 
 
 def step_of(
@@ -119,7 +125,7 @@ def step_of(
     slots = np.arange(len(sequences))
     total = int(lengths.sum())
     tokens = np.array(range(total) if token_ids is None else token_ids, np.int64)
-    groups = (GroupStep * 1)(GroupStep(tables.ctypes.data, tables.shape[1], block_size, window))
+    groups = (GroupStep * 1)(GroupStep(tables.ctypes.data, *tables.shape, block_size, window))
     step = Step(
         num_tokens=total,
         num_sequences=len(sequences),
@@ -130,4 +136,4 @@ def step_of(
         groups=cast(groups, POINTER(GroupStep)),
         num_groups=1,
     )
-    return HeldStep(step, (tables, starts, lengths, slots, tokens, groups))
+    return HeldStep(step, starts, lengths, slots, (tables, tokens, groups))

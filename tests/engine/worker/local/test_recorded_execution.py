@@ -21,7 +21,8 @@ from pagelet_engine.worker.local.loading import LoadedModel, load_model
 from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.model_facts import ModelError
 
-from tests.engine.kernels.cpu.conftest import Sequence_, step_of, usable_levels
+from tests.engine.kernels.cpu.conftest import LIBRARY_UNDER_TEST, Sequence_, step_of, usable_levels
+from tests.engine.worker.kinds import UNDER_TEST
 
 SHAPES = {
     "grouped heads": {"hidden_size": 96, "intermediate_size": 128},
@@ -55,7 +56,7 @@ def load(folder, dtype: str, quantization: Quantization = Quantization.NONE) -> 
         quantization=quantization,
         max_num_batched_tokens=512,
     )
-    loaded = load_model(folder, config)
+    loaded = load_model(folder, config, UNDER_TEST)
     for pages in loaded.pool.pages:
         pages.fill_(math.nan)
     return loaded
@@ -123,7 +124,7 @@ def test_a_recorded_pass_is_the_eager_one_bit_by_bit(tiny_llama, dtype):
 
     raw = json.loads((folder / "config.json").read_text())
     shape = ModelShape.from_config(raw)
-    backend = choose_backend(getattr(torch, dtype), Quantization.NONE, shape, 16)
+    backend = choose_backend(getattr(torch, dtype), Quantization.NONE, shape, 16, LIBRARY_UNDER_TEST)
     model = build_model(shape, raw, backend)
     load_weights(Checkpoint(folder), model.load(), model.ignored)
     pool = KvPool(kv_groups(shape), 8, 16, getattr(torch, dtype), torch.device("cpu"))

@@ -38,6 +38,7 @@ struct EmbeddingOp {
     const void *table;  // (vocab, hidden) in panels (see packing.cpp)
     void *out;
     int64_t hidden;
+    int64_t vocab;
 };
 
 // out[row] = cos, then sin, of position × inverse frequency
@@ -123,10 +124,18 @@ struct ArgmaxOp {
     Op op;
 };
 
+// Ops that run one after the other, and which attention plans they read.
+struct Program {
+    const Op *const *ops;
+    int64_t num_ops;
+    int64_t num_plans;  // of KV groups 0 … num_plans - 1; 0: no op looks at the cache, nor at the step's sequences
+};
+
 // One KV group's side of a step.
 struct GroupStep {
-    const int64_t *block_tables;  // a row a slot
-    int64_t table_stride;         // entries from row to row
+    const int64_t *block_tables;  // one row per slot
+    int64_t num_slots;
+    int64_t table_stride;  // entries from row to row
     int64_t block_size;
     int64_t window;  // tokens a query looks at, itself included; 0: all before it
 };
@@ -157,7 +166,8 @@ const char *pagelet_levels(void);
 const char *pagelet_open(const char *level, int32_t num_threads, Backend **backend);
 void pagelet_close(Backend *backend);
 
-const char *pagelet_run(Backend *backend, const Op *const *ops, int64_t num_ops, const Step *step);
+// What a step's pointers name must be alive until this returns; nothing is kept.
+const char *pagelet_run(Backend *backend, const Program *program, const Step *step);
 
 // Rows (rows, in_features) of a checkpoint into panels, beginning at output row `first_row`.
 // half_stride, half_offset: 1, 0 for consecutive columns; 2 and 0 or 1 for the two halves of gated panels.

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "check.h"
 #include "levels.h"
 #include "packing.h"
 #include "plan.h"
@@ -22,11 +23,12 @@ struct Backend {
     std::vector<Claim> claims;
     std::vector<Plan> plans;
     Scratch partials;
+    std::string fault;  // of the last run
 };
 
 namespace {
 
-constexpr int32_t ABI_VERSION = 2;
+constexpr int32_t ABI_VERSION = 3;
 
 // The heads of each KV head, and the largest state of a partial result, from the group's attention ops.
 struct GroupShape {
@@ -82,19 +84,23 @@ const char *pagelet_open(const char *name, int32_t num_threads, Backend **backen
 
 void pagelet_close(Backend *backend) { delete backend; }
 
-const char *pagelet_run(Backend *backend, const Op *const *ops, int64_t num_ops, const Step *step) {
-    std::vector<GroupShape> shapes(size_t(std::max<int64_t>(1, step->num_groups)));
+const char *pagelet_run(Backend *backend, const Program *program, const Step *step) {
+    backend->fault = fault_of(*program, *step);
+    if (!backend->fault.empty()) return backend->fault.c_str();
+    const Op *const *ops = program->ops;
+    const int64_t num_ops = program->num_ops;
+    const auto num_plans = size_t(program->num_plans);
+    std::vector<GroupShape> shapes(num_plans);
     for (int64_t i = 0; i < num_ops; i++) {
         if (ops[i]->kind != PAGED_ATTENTION) continue;
         const KvLayer &kv = reinterpret_cast<const PagedAttentionOp *>(ops[i])->kv;
-        if (kv.group >= step->num_groups) return "an attention op names a KV group that the step does not have";
         GroupShape &shape = shapes[size_t(kv.group)];
         shape.heads_per_kv_head = kv.num_heads / kv.num_kv_heads;
         shape.partial_floats = std::max<int64_t>(shape.partial_floats, kv.num_heads * (2 + kv.head_dim));
     }
     size_t partial_floats = 0;
-    backend->plans.resize(shapes.size());
-    for (size_t g = 0; g < size_t(step->num_groups); g++) {
+    if (backend->plans.size() < num_plans) backend->plans.resize(num_plans);
+    for (size_t g = 0; g < num_plans; g++) {
         backend->plans[g].make(*step, step->groups[g], shapes[g].heads_per_kv_head);
         partial_floats = std::max(partial_floats, size_t(backend->plans[g].num_partials * shapes[g].partial_floats));
     }
