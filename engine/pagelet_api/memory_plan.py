@@ -20,6 +20,9 @@ GROUP_BYTES = 512 * 2**20
 CONTEXT_BYTES = 512 * 2**20
 """Of a GPU, taken by the driver for a process and its kernels: an estimate; an engine takes what it measures."""
 
+PROMPT_LOGITS_BYTES = 32 * 2**20
+"""Logits of a prompt's own tokens that are held at once, where their log probabilities are asked for."""
+
 
 class DoesNotFitError(ValueError):
     """The model, or the fewest blocks, are larger than the memory; the message shows the sum."""
@@ -207,10 +210,18 @@ def activation_bytes(shape: ModelShape, dtype: str, max_num_batched_tokens: int,
 
     A token needs its residual and normed hidden state, q, k, v and the attention's output, and the MLP's gate, up and
     product, or of each of its experts the product and the output, and their sum; a sampled row needs fp32 logits three
-    times (raw, processed, sorted) and an index.
+    times (raw, processed, sorted) and an index. A prompt's log probabilities come after that, beside the raw logits:
+    fp32 logits twice (raw, exponentials), and a comparison.
     """
     qkv = (2 * shape.num_heads + 2 * shape.num_kv_heads) * shape.head_dim
     experts = shape.experts_per_token * (shape.expert_intermediate_size + shape.hidden_size) + shape.hidden_size
     widest = 2 * shape.hidden_size + max(qkv, 3 * shape.intermediate_size, experts if shape.expert_layers else 0)
     rows = min(max_num_seqs, max_num_batched_tokens)
-    return max_num_batched_tokens * widest * dtype_bytes(dtype) + rows * shape.vocab_size * (3 * 4 + 8)
+    prompt_rows = prompt_logits_rows(shape.vocab_size, max_num_batched_tokens)
+    logits = shape.vocab_size * max(rows * (3 * 4 + 8), rows * 4 + prompt_rows * (2 * 4 + 4))
+    return max_num_batched_tokens * widest * dtype_bytes(dtype) + logits
+
+
+def prompt_logits_rows(vocab_size: int, max_num_batched_tokens: int) -> int:
+    """Rows of a prompt's logits that are made at once: by their bytes, however many samples run."""
+    return min(max_num_batched_tokens, max(1, PROMPT_LOGITS_BYTES // (4 * vocab_size)))

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pagelet_api.memory_plan import DoesNotFitError, activation_bytes, plan_gpu, plan_pool
+from pagelet_api.memory_plan import DoesNotFitError, activation_bytes, plan_gpu, plan_pool, prompt_logits_rows
 from pagelet_api.sizes import ModelConfigError, ModelShape
 
 GIB = 2**30
@@ -62,6 +62,15 @@ def test_the_outputs_of_a_tokens_experts_are_held_until_they_are_summed():
     dense = replace(shape, expert_layers=())
     more = activation_bytes(shape, "bfloat16", 2048, 1) - activation_bytes(dense, "bfloat16", 2048, 1)
     assert more == 2048 * 2 * (8 * (768 + 2048) + 2048 - 3 * 6144)
+
+
+def test_rows_of_a_prompts_logits_are_bounded_by_bytes_and_counted_however_few_samples_run():
+    rows = prompt_logits_rows(SHAPE.vocab_size, 2048)
+    assert rows * SHAPE.vocab_size * 4 <= 32 * 2**20 < (rows + 1) * SHAPE.vocab_size * 4
+    assert prompt_logits_rows(100, 2048) == 2048  # a step has no more
+    assert prompt_logits_rows(2**30, 2048) == 1
+    few, many = (activation_bytes(SHAPE, "bfloat16", 2048, count) for count in (1, 256))
+    assert many - few == SHAPE.vocab_size * (256 * 20 - (4 + rows * 12))
 
 
 def test_an_fp8_pool_that_is_too_small_says_what_a_block_is_made_of():

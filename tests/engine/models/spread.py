@@ -73,7 +73,7 @@ def reference_rank(folder: Path, rank: int, meeting: Meeting) -> RankOfModel:
     groups = kv_groups(shape, meeting.size)
     pool = KvPool(groups, NUM_BLOCKS, 4, dtype, device)
     slots = Slots(NUM_SLOTS, shape.vocab_size, NUM_BLOCKS, len(groups), device)
-    return RankOfModel(pool, slots, EagerExecution(model, pool, slots))
+    return RankOfModel(pool, slots, EagerExecution(model, pool, slots, NUM_SLOTS))
 
 
 def worker_rank(folder: Path, rank: int, meeting: Meeting) -> RankOfModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import EngineConfig
+from pagelet_api.memory_plan import prompt_logits_rows
 
 from pagelet_engine.core.costs import WorkerCosts
 from pagelet_engine.core.step import BlockCopy, Tier
@@ -59,7 +60,7 @@ def build_leader(
         kit.staging(len(loaded.rank.state.payload)),
         kit.fetch,
         graph_sizes=loaded.graph_sizes,
-        max_rows=config.max_num_seqs,
+        max_prompt_rows=prompt_logits_rows(vocab_size, config.max_num_batched_tokens),
         tell=tell,
     )
     copy_s = loaded.pool.measure_copy_s() if loaded.num_host_blocks else 0.0
@@ -97,6 +98,7 @@ def _load(blueprint: Blueprint, config: EngineConfig, group: Group, kit: Kit, ta
             state,
             config.max_num_batched_tokens,
             config.max_num_seqs,
+            prompt_logits_rows(shape.vocab_size, config.max_num_batched_tokens),
             blueprint.max_model_len,
             kit.sampling,
             table,

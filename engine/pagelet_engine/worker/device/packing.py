@@ -29,9 +29,11 @@ def _is_chunk(segment: Segment) -> bool:
     return segment.num_tokens > 1
 
 
-def make_header(step: Step, num_prompt_rows: int, graph_sizes: Sequence[int], num_groups: int, max_rows: int) -> Header:
+def make_header(
+    step: Step, num_prompt_rows: int, graph_sizes: Sequence[int], num_groups: int, max_prompt_rows: int
+) -> Header:
     """step: its decodes come first. graph_sizes: numbers of sequences for which there is a graph, ascending.
-    num_prompt_rows: tokens whose logits are wanted beside the draws, of which max_rows are made at once, at most."""
+    num_prompt_rows: tokens whose logits are wanted beside the draws; max_prompt_rows: of these at once, at most."""
     segments = step.segments
     longest_query = max((segment.num_tokens for segment in segments), default=0)
     size = 0
@@ -50,7 +52,7 @@ def make_header(step: Step, num_prompt_rows: int, graph_sizes: Sequence[int], nu
         graph=size > 0,
         longest_query=longest_query,
         longest_context=max((segment.start + segment.num_tokens for segment in segments), default=0),
-        prompt_rows=tuple(_chunks(num_prompt_rows, max_rows)),
+        prompt_rows=tuple(_chunks(num_prompt_rows, max_prompt_rows)),
         updates=tuple(updates),
         copies=step.copies,
     )

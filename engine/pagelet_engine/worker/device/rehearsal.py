@@ -19,6 +19,10 @@ from pagelet_engine.worker.device.packed_starts import PackedStarts
 from pagelet_engine.worker.device.packing import PADDING
 from pagelet_engine.worker.device.sampling import Ops
 from pagelet_engine.worker.device.sections import cut
+from pagelet_engine.worker.logprobs import raw_logprobs
+
+MOST_LOGPROBS = 20
+"""Alternatives that a request may ask for."""
 
 
 def padding_header(num_tokens: int, num_seqs: int, max_context: int, num_groups: int, *, graph: bool = False) -> Header:
@@ -55,6 +59,8 @@ class Rehearsal:
     state: SlotState
     max_tokens: int
     max_seqs: int
+    max_prompt_rows: int
+    """Of a prompt's logits at once."""
     max_len: int
     ops: Ops
     table: SamplingTable | None
@@ -62,7 +68,8 @@ class Rehearsal:
 
     @torch.inference_mode()
     def largest_step(self) -> None:
-        """As many tokens as may be in a step, of prompts, and as many draws, through every stage of the sampler."""
+        """As many tokens as may be in a step, of prompts, and as many draws, through every stage of the sampler; then
+        log probabilities of as many of the prompts' tokens as are made at once, beside the draws' logits."""
         length = min(self.max_tokens, self.max_len)
         num_seqs = -(-self.max_tokens // length)
         header = padding_header(self.max_tokens, num_seqs, self.max_len, len(self.state.block_tables))
@@ -77,6 +84,10 @@ class Rehearsal:
         logits = self.model.logits(hidden.index_select(0, rows.clamp(max=self.max_tokens - 1)))
         if self.table is not None:
             self.ops.sample(logits, rows, rows, self.table, any_edited=True, any_random=True, any_filtered=True)
+        rows = torch.arange(self.max_prompt_rows, dtype=torch.int32, device=device)
+        prompt = self.model.logits(hidden.index_select(0, rows))
+        if self.table is not None:
+            raw_logprobs(prompt, torch.zeros_like(rows, dtype=torch.int64), MOST_LOGPROBS)
 
     @torch.inference_mode()
     def every_launch(self) -> None:

@@ -8,6 +8,7 @@ depend on how many multiprocessors a GPU has, nor on its memory: one target's ar
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import EngineConfig
+from pagelet_api.memory_plan import prompt_logits_rows
 from pagelet_api.sizes import KvGroup
 from torch import Tensor
 
@@ -63,9 +64,9 @@ def launch_everything(blueprint: Blueprint, config: EngineConfig, device: torch.
         pool = KvPool(groups, num_blocks, config.block_size, blueprint.kv_dtype, device)
         forward = EagerForward(model, TritonBatches(pool, state), state)
         longest = blueprint.max_model_len
-        Rehearsal(
-            model, forward, state, config.max_num_batched_tokens, config.max_num_seqs, longest, OPS, table
-        ).every_launch()
+        tokens = config.max_num_batched_tokens
+        prompt_rows = prompt_logits_rows(blueprint.shape.vocab_size, tokens)
+        Rehearsal(model, forward, state, tokens, config.max_num_seqs, prompt_rows, longest, OPS, table).every_launch()
         for size in graph_sizes(config.max_num_seqs):
             _decode(forward, state, size, longest)
         for context in _contexts(longest):

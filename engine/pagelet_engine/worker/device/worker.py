@@ -92,13 +92,14 @@ class DeviceWorker:
         fetch: Fetch,
         *,
         graph_sizes: Sequence[int],
-        max_rows: int,
+        max_prompt_rows: int,
         tell: Tell,
     ) -> None:
-        """graph_sizes: numbers of sequences for which the rank has a graph. max_rows: of logits at once."""
+        """graph_sizes: numbers of sequences for which the rank has a graph. max_prompt_rows: of logits of prompts, made
+        at once."""
         self._rank, self._sampling = rank, sampling
         self._staging, self._fetch = staging, fetch
-        self._graph_sizes, self._max_rows = graph_sizes, max_rows
+        self._graph_sizes, self._max_prompt_rows = graph_sizes, max_prompt_rows
         self._tell = tell
         self._seats: dict[int, Seat] = {}
 
@@ -121,7 +122,7 @@ class DeviceWorker:
         # What the device will read of this step, in one piece.
         rank, state = self._rank, self._rank.state
         num_prompt_rows = sum(len(part.targets) for part in asked)
-        header = make_header(step, num_prompt_rows, self._graph_sizes, len(state.block_tables), self._max_rows)
+        header = make_header(step, num_prompt_rows, self._graph_sizes, len(state.block_tables), self._max_prompt_rows)
         payload = Payload(self._staging.next(), header)
         prompt_rows = [part.first_row + place for part in asked for place in range(len(part.targets))]
         adapters = [self._seats[segment.slot].adapter_slot for segment in step.segments]

@@ -37,6 +37,11 @@ class Execution(Protocol):
         """(rows, vocab) fp32 of the step's rows, which wanted them; valid until the next step."""
         ...
 
+    @property
+    def max_prompt_rows(self) -> int:
+        """Rows that `logits_of` gives at once, at most."""
+        ...
+
     def logits_of(self, rows: Sequence[int]) -> Tensor:
         """(rows, vocab) fp32 of any of the step's tokens; valid until the next call, which ends `logits()` too."""
         ...
@@ -45,8 +50,9 @@ class Execution(Protocol):
 class EagerExecution:
     """Runs the model's forward pass in every step."""
 
-    def __init__(self, model: Model, pool: KvPool, slots: Slots) -> None:
+    def __init__(self, model: Model, pool: KvPool, slots: Slots, max_prompt_rows: int) -> None:
         self._model, self._pool, self._slots = model, pool, slots
+        self.max_prompt_rows = max_prompt_rows
         self._hidden = self._logits = torch.empty(0)
         self.sampling = TorchSampling()
 

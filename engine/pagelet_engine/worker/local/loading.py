@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from pagelet_api import sizes
 from pagelet_api.config import EngineConfig
-from pagelet_api.memory_plan import pool_blocks
+from pagelet_api.memory_plan import pool_blocks, prompt_logits_rows
 from pagelet_api.sizes import KvGroup
 
 from pagelet_engine.core.costs import WorkerCosts
@@ -101,12 +101,17 @@ def _new_pool(
 def _execution(
     model: Model, backend: ReferenceBackend | CpuBackend, pool: KvPool, slots: Slots, max_tokens: int, poisons: bool
 ) -> Execution:
+    prompt_rows = prompt_logits_rows(slots.vocab_size, max_tokens)
     if isinstance(backend, ReferenceBackend):
-        return EagerExecution(model, pool, slots)
-    max_rows = slots.num_slots
+        return EagerExecution(model, pool, slots, prompt_rows)
     program = backend.record(
-        model, model.logits, pool.pages, pool.block_size, max_tokens=max_tokens, max_sampled=max_rows
+        model,
+        model.logits,
+        pool.pages,
+        pool.block_size,
+        max_tokens=max_tokens,
+        max_sampled=max(slots.num_slots, prompt_rows),
     )
     return RecordedExecution(
-        backend.ops.native, program, pool, slots, max_tokens=max_tokens, max_rows=max_rows, poisons=poisons
+        backend.ops.native, program, pool, slots, max_tokens=max_tokens, max_prompt_rows=prompt_rows, poisons=poisons
     )

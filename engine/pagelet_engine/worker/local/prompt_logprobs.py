@@ -7,10 +7,7 @@ import torch
 from torch import Tensor
 
 from pagelet_engine.worker.local.sampling_ops import SamplingOps
-from pagelet_engine.worker.local.slots import Slots
 from pagelet_engine.worker.logprobs import RawLogprobs
-
-_CHUNK_BYTES = 64 << 20  # of logits held at once
 
 
 class LogitsSource(Protocol):
@@ -19,18 +16,18 @@ class LogitsSource(Protocol):
     @property
     def sampling(self) -> SamplingOps: ...
 
+    @property
+    def max_prompt_rows(self) -> int: ...
+
     def logits_of(self, rows: Sequence[int]) -> Tensor: ...
 
 
-def prompt_logprobs(
-    rows: Sequence[int], targets: Sequence[int], most: int, source: LogitsSource, slots: Slots
-) -> list[RawLogprobs]:
+def prompt_logprobs(rows: Sequence[int], targets: Sequence[int], most: int, source: LogitsSource) -> list[RawLogprobs]:
     """rows of the step that stand before the prompt's tokens `targets`.
 
     The vocabulary is wide and prompts are long: the logits of a few rows at a time are made and forgotten.
     """
-    length = max(1, min(slots.num_slots, _CHUNK_BYTES // (4 * slots.vocab_size)))
-    parts = []
+    length, parts = source.max_prompt_rows, []
     for first in range(0, len(rows), length):
         logits = source.logits_of(rows[first : first + length])
         tokens = torch.tensor(targets[first : first + length], device=logits.device)

@@ -28,10 +28,12 @@ class RecordedExecution:
         slots: Slots,
         *,
         max_tokens: int,
-        max_rows: int,
+        max_prompt_rows: int,
         poisons: bool = False,
     ) -> None:
-        """program: recorded for at most so many tokens and rows. poisons: see StepBuffers; hidden states, too."""
+        """program: recorded for at most so many tokens, and for a row of logits per slot or, if that is more, so many
+        rows of prompts at once. poisons: see StepBuffers; hidden states, too."""
+        self.max_prompt_rows = max_prompt_rows
         self._native, self._program, self._poisons = native, program, poisons
         self.sampling = NativeSampling(native)
         self._last_token = slots.last_token.numpy()
@@ -41,7 +43,7 @@ class RecordedExecution:
             [group.window or 0 for group in pool.groups],
             pool.block_size,
             max_tokens=max_tokens,
-            max_rows=max_rows,
+            max_rows=max(slots.num_slots, max_prompt_rows),
             vocab_size=slots.vocab_size,
             poisons=poisons,
         )

@@ -77,7 +77,7 @@ class LocalWorker:
             return None
         rows = range(first_row, first_row + len(targets))
         return AskedLogprobs(
-            prompt_logprobs(rows, targets, count, self._execution, self._slots),
+            prompt_logprobs(rows, targets, count, self._execution),
             (segment.sample,) * len(targets),
             (count,) * len(targets),
         )

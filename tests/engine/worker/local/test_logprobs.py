@@ -7,7 +7,6 @@ import pytest
 import torch
 from pagelet_engine.worker.local.prompt_logprobs import prompt_logprobs
 from pagelet_engine.worker.local.sampling_ops import TorchSampling
-from pagelet_engine.worker.local.slots import Slots
 
 from tests.engine.worker.local.every_ops import every_ops
 
@@ -41,16 +40,14 @@ def test_more_alternatives_than_tokens_are_all_tokens(ops):
 
 
 def test_a_prompts_are_made_a_bounded_number_of_rows_at_a_time():
-    vocab, rows = 1 << 20, []
+    asked: list[list[int]] = []
 
     def logits_of(wanted: Sequence[int]) -> torch.Tensor:
-        rows.extend(wanted)
-        assert len(wanted) * vocab * 4 <= 64 << 20
-        assert len(wanted) <= 12
+        asked.append(list(wanted))
         return torch.zeros(len(wanted), 4)
 
-    slots = Slots(12, vocab, 1, 1, torch.device("cpu"))
-    source = SimpleNamespace(sampling=TorchSampling(), logits_of=logits_of)
-    parts = prompt_logprobs(range(3, 53), [0] * 50, 1, source, slots)
-    assert rows == list(range(3, 53))
+    source = SimpleNamespace(sampling=TorchSampling(), max_prompt_rows=12, logits_of=logits_of)
+    parts = prompt_logprobs(range(3, 53), [0] * 50, 1, source)
+    assert [len(rows) for rows in asked] == [12, 12, 12, 12, 2]
+    assert [row for rows in asked for row in rows] == list(range(3, 53))
     assert sum(len(part.tokens) for part in parts) == 50
