@@ -26,14 +26,15 @@ class Lane:
     memory_bytes: int
     """Beyond what all workers share. A body of 8 MiB can become 200 MiB of Python's objects."""
     niceness: int
-    """Above 0: it leaves the processor to the gateway itself, and to short work."""
+    """Above 0: it leaves most of the processor to the gateway itself, and to short work; an engine on the same cores
+    must leave it some."""
 
 
 LANES = (
     Lane(8 * 2**10, 64 * 2**20, 0),
-    Lane(64 * 2**10, 64 * 2**20, 2),
-    Lane(512 * 2**10, 128 * 2**20, 5),
-    Lane(2**63, 256 * 2**20, 10),
+    Lane(64 * 2**10, 64 * 2**20, 1),
+    Lane(512 * 2**10, 128 * 2**20, 3),
+    Lane(2**63, 256 * 2**20, 5),
 )
 
 BASE_BYTES = 512 * 2**20

@@ -59,9 +59,13 @@ class ForkServer:
             number = next(self._numbers)
             model = self._models[number] = _Loaded(files, vocab_size)
             try:
-                self._load(number, model)
+                try:
+                    self._load(number, model)
+                except ForkServerLost:
+                    self._restart()
             except ForkServerLost:
-                self._restart()
+                del self._models[number]
+                raise
             return number
 
     def forget(self, numbers: set[int]) -> None:

@@ -2,7 +2,7 @@
 
 from pagelet_api.openai.errors import OpenAIError
 
-JOB_LIMIT_S = 20.0
+JOB_LIMIT_S = 30.0
 """A worker that is still at one job then is ended, and with it the request."""
 
 GROWTH_SHARE = 4

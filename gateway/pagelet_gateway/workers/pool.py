@@ -102,8 +102,9 @@ class WorkerPool:
         self._dispatch()
         try:
             return await waiting.outcome
-        finally:
+        except asyncio.CancelledError:
             self._queue.remove(waiting, client)
+            raise
 
     # ---- inside ------------------------------------------------------------------------------------------------------
 
