@@ -38,13 +38,18 @@ Always `{"error": {"message", "type", "param", "code"}}`; in a stream that has b
 | 400 | `unsupported_parameter`, `unknown_parameter` | see above |
 | 400 | `context_length_exceeded` | with the numbers |
 | 400 | `chat_template_error`, `no_chat_template` | with the template's own sentence |
+| 400 | `invalid_http` | no HTTP/1.1 that can be read in one way only |
 | 404 | `model_not_found`, `unknown_url` | |
 | 405 | `method_not_allowed` | |
-| 408 | `body_timeout` | the body did not arrive |
-| 413 | `body_too_large` | |
+| 408 | `body_timeout`, `head_timeout` | the body or the head did not arrive in time |
+| 413 | `body_too_large`, `chunks_too_small` | |
+| 414, 431 | `url_too_long`, `headers_too_large` | the URL or the head is too large; with the bound |
+| 417, 501, 505 | `expectation_failed`, `transfer_encoding_not_supported`, `http_version_not_supported` | |
 | 429 | `queue_full` | every engine's queue is full; `Retry-After` |
 | 500 | `internal_error` | our fault; it is logged |
 | 503 | `engine_unavailable`, `gateway_stopping` | not the request's fault; `Retry-After`; [why](failures.md) |
+| 503 | `too_many_connections`, `too_many_connections_of_address`, `too_many_bytes_held` | idle ones \
+made room first; `Retry-After` |
 | 504 | `request_timeout` | the answer took longer than `requestTimeout`; clients are told not to repeat it |
 """
 
