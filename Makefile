@@ -57,10 +57,17 @@ ONE_CORE_EACH := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE
 KERNELS := tests/engine/kernels/triton tests/engine/worker/triton
 
 .PHONY: test-nightly
-test-nightly: .venv/installed-dev  ## a million random steps over the scheduler, and the kernels' whole matrix (hours)
+test-nightly: .venv/installed-dev $(MODEL)/manifest.sha256  ## a million random steps, the kernels' whole matrix, bad bodies, a soak (hours)
 	$(BIN)/pytest tests/engine/core/test_random_traffic.py --hypothesis-profile=nightly --timeout=0
 	$(ONE_CORE_EACH) $(BIN)/pytest -n $(JOBS) -m nightly --ignore tests/contract $(addprefix --ignore ,$(KERNELS))
 	$(ONE_CORE_EACH) TRITON_INTERPRET=1 $(BIN)/pytest -n $(JOBS) -m nightly $(KERNELS)
+	$(MAKE) --no-print-directory soak
+
+# How long to use and misuse a service: make soak MINUTES=3
+MINUTES ?= 60
+.PHONY: soak
+soak: .venv/installed-dev $(MODEL)/manifest.sha256  ## does a service grow or leak that is used and misused for an hour?
+	$(BIN)/python -m tests.hostile.soak --minutes $(MINUTES)
 
 .PHONY: test-gpu
 test-gpu: .venv/installed-dev  ## the kernels and the worker on this machine's GPU
@@ -114,6 +121,10 @@ PEERS ?=
 .PHONY: bench-cpu
 bench-cpu: .venv/installed-dev $(MODEL)/manifest.sha256  ## measure on a CPU beside servers in PEERS and the machine's limit
 	$(BIN)/python benchmarks/cpu $(addprefix --peer ,$(PEERS)) --stop-idle --agreement
+
+.PHONY: bench-fairness
+bench-fairness: .venv/installed-dev $(MODEL)/manifest.sha256  ## what one client notices while another sends the worst it can (10 minutes)
+	$(BIN)/python benchmarks/fairness_of_the_door.py
 
 .PHONY: bench-gpu
 bench-gpu: .venv/installed-dev  ## kernels, steps, throughput and start-up on this machine's GPU (9 minutes)
