@@ -44,7 +44,7 @@ class Growth:
 
 
 BOUNDS = {
-    "pss_bytes": Growth(48 * MIB, 16 * MIB),
+    "pss_bytes": Growth(64 * MIB, 16 * MIB),
     "fds": Growth(16, 4),
     "threads": Growth(8, 1),
 }

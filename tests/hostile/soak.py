@@ -69,7 +69,7 @@ def main() -> None:
         check_model(MODEL)
         # Small steps, so that a core which shares its processors is not taken for a silent one; and a small pool, which
         # is soon all in use: pages of it that are touched for the first time would look like a leak.
-        made = service(MODEL, maxModelLen=1024, maxNumSeqs=16, maxNumBatchedTokens=256, kvCacheMemory="128Mi")
+        made = service(MODEL, maxModelLen=1024, maxNumSeqs=16, maxNumBatchedTokens=256, kvCacheMemory="64Mi")
         made["metadata"]["name"] = NAME
         with pagelet_up(made) as server:
             server.wait_until_ready()
