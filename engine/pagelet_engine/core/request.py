@@ -12,8 +12,10 @@ class FinishReason(Enum):
     LENGTH = "length"
     ABORT = "abort"
     DEADLINE = "deadline"
-    BROKEN = "broken"
-    """The model computed no numbers: NaN or infinity."""
+    NON_FINITE = "non_finite"
+    """The model computed NaN or infinity."""
+    NOTHING_LEFT = "nothing_left"
+    """Its own parameters exclude every token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,16 +27,13 @@ from pagelet_engine.core.request import (
 )
 from pagelet_engine.core.sample import RequestInProgress, Sample, Seat
 from pagelet_engine.core.seating import Seating
+from pagelet_engine.core.self_test import SELF_TEST_ID, SelfTest
 from pagelet_engine.core.slots import Slots
-from pagelet_engine.core.step import Sampled, Segment, Step, TokenLogprobs
+from pagelet_engine.core.step import NoToken, Sampled, Segment, Step, TokenLogprobs
 from pagelet_engine.core.step_draft import StepDraft
 from pagelet_engine.core.swap import Swap
 
-MAX_BROKEN_IN_A_ROW = 32
-
-
-class BrokenModelError(Exception):
-    """Nothing sound comes out any more; the message says what to look at."""
+_NO_TOKEN = {NoToken.NON_FINITE: FinishReason.NON_FINITE, NoToken.NOTHING_LEFT: FinishReason.NOTHING_LEFT}
 
 
 class Scheduler:
@@ -44,6 +41,7 @@ class Scheduler:
 
     `num_blocks` is what each of the `num_kv_groups` groups has on the device, `num_host_blocks` in host memory: with
     some there, `costs` decide what is copied to them. `model_digest` and `kv_dtype` enter the names of cached blocks.
+    `self_test_token` is the prompt that the engine tries by itself when rows are not finite.
     """
 
     def __init__(
@@ -63,6 +61,7 @@ class Scheduler:
         kv_events: bool = False,
         model_digest: str = "",
         kv_dtype: str = "",
+        self_test_token: int = 0,
     ) -> None:
         self._capacity = Capacity(max_model_len, num_blocks, block_size)
         self._block_size = block_size
@@ -79,7 +78,7 @@ class Scheduler:
         self._register = Register()
         self._in_flight: deque[tuple[Step, list[Seat]]] = deque()  # oldest first; one seat a segment
         self._last_step = 0
-        self._broken_in_a_row = 0
+        self._self_test = SelfTest(self_test_token)
 
     @property
     def max_length(self) -> int:
@@ -121,6 +120,9 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRejected, as judge() does."""
         self.judge(request)
+        self._enter(request)
+
+    def _enter(self, request: Request) -> None:
         tenant = self._shares.of(request.tenant)
         entry = self._register.open(request, self.max_length, self._prefixes.root(request), tenant)
         for sample in entry.samples:
@@ -138,8 +140,11 @@ class Scheduler:
             self._end_all(entry, FinishReason.DEADLINE)
 
     def take_news(self) -> News:
-        """What has changed since the last call."""
-        return self._register.take_news()
+        """What has changed since the last call, but for requests of the engine's own."""
+        news = self._register.take_news()
+        if self._self_test.num_runs:
+            news.updates[:] = [update for update in news.updates if update.request_id != SELF_TEST_ID]
+        return news
 
     def take_first_seated(self) -> list[Request]:
         """The requests whose wait has ended since the last call."""
@@ -169,7 +174,10 @@ class Scheduler:
             self._costs.note(step.num_tokens - len(step.segments), step.num_moved, seconds)
 
     def update(self, results: Mapping[int, Sampled]) -> None:
-        """The oldest step in flight has ended with these results, by sample number."""
+        """The oldest step in flight has ended with these results, by sample number.
+
+        Raises NonFiniteModelError when nothing but NaN and infinity comes out, for the engine's own prompt, too.
+        """
         step, seats = self._in_flight.popleft()
         self._cache.end_step(step.number)
         self._host.end_step(step.number)
@@ -180,6 +188,8 @@ class Scheduler:
                 seat.sample.request.note_prompt_logprobs(segment.start, result.prompt_logprobs)
             if seat.sample.seat is seat:  # else it has finished or was preempted since
                 self._receive(seat, segment, result)
+        if self._self_test.is_due:
+            self._enter(self._self_test.begin())
 
     # ---- who computes ----------------------------------------------------------------------------------------------
 
@@ -214,11 +224,13 @@ class Scheduler:
         end = segment.start + segment.num_tokens
         kept = 0
         if segment.samples_token:
-            if result.broken:
-                self._note_broken()
-                self._end_all(sample.request, FinishReason.BROKEN)
+            if result.no_token is NoToken.NON_FINITE:
+                self._self_test.note_non_finite(sample.request.request)
+            else:
+                self._self_test.num_non_finite = 0
+            if result.no_token:
+                self._end_all(sample.request, _NO_TOKEN[result.no_token])
                 return
-            self._broken_in_a_row = 0
             kept = sample.extend(result.tokens)
             seat.length += kept - 1
             self._shares.charge(sample.tenant, OUTPUT_WEIGHT * kept)
@@ -226,6 +238,7 @@ class Scheduler:
         if seat.computed // self._block_size > seat.num_stored:
             self._prefixes.store(seat)
         if sample.finish_reason:
+            self._self_test.note_end(sample.request.request)
             self._leave(sample, result.tokens[:kept], result.logprobs[:kept])
             return
         is_first = len(sample.tokens) - kept == sample.prompt_length
@@ -237,15 +250,6 @@ class Scheduler:
             self._register.tell(sample, told)
         if segment.samples_token and kept != 1:
             self._roll_back(seat, end)
-
-    def _note_broken(self) -> None:
-        """One broken answer is one request's bad luck; nothing but broken ones is an engine that serves nobody."""
-        self._broken_in_a_row += 1
-        if self._broken_in_a_row >= MAX_BROKEN_IN_A_ROW:
-            raise BrokenModelError(
-                f"the model computed NaN or infinity for {self._broken_in_a_row} samples in a row: the weights or the "
-                "device are broken, or numbers leave the range of the dtype: where that is float16, use bfloat16"
-            )
 
     def _roll_back(self, seat: Seat, end: int) -> None:
         """Not the one token that was counted on was drawn: what is scheduled is what is computed."""

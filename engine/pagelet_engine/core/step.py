@@ -9,7 +9,7 @@ What is made for every sample of every step is a NamedTuple: a third of the pric
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import NamedTuple, Protocol
 
 from pagelet_engine.core.sampling import SamplingParams
@@ -115,6 +115,15 @@ class TokenLogprobs:
     top_logprobs: tuple[float, ...] = ()
 
 
+class NoToken(Enum):
+    """Why no token can be drawn from a row of logits."""
+
+    NON_FINITE = "non_finite"
+    """The model computed NaN or infinity."""
+    NOTHING_LEFT = "nothing_left"
+    """It computed numbers, and the sample's own parameters exclude every token."""
+
+
 class Sampled(NamedTuple):
     """What one segment produced."""
 
@@ -125,8 +134,8 @@ class Sampled(NamedTuple):
     prompt_logprobs: tuple[TokenLogprobs, ...] = ()
     """For the segment's prompt positions: entry i is about the prompt's token at position start + i + 1 (so a chunk's
     last entry is about the next chunk's first token, and nothing is reported past the prompt's end)."""
-    broken: bool = False
-    """The model computed NaN or infinity where a token was to be drawn: none is better than a meaningless one."""
+    no_token: NoToken | None = None
+    """Why none was drawn where one was to be: none is better than a meaningless one."""
 
 
 class StepHandle(Protocol):

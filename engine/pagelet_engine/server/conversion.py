@@ -23,9 +23,18 @@ FINISH_REASONS = {
     core.FinishReason.DEADLINE: pb.DEADLINE,
 }
 
-BROKEN_SENTENCE = (
-    "the model computed NaN or infinity for this request; another prompt, or another engine, may do better"
-)
+FAILURES = {
+    core.FinishReason.NON_FINITE: (
+        Code.INTERNAL,
+        "the model computed NaN or infinity for this request; another prompt, or another engine, may do better",
+    ),
+    core.FinishReason.NOTHING_LEFT: (
+        Code.INVALID_ARGUMENT,
+        "nothing was left to sample: logit_bias, min_tokens and stop_token_ids together exclude every token; lower "
+        "min_tokens, or exclude fewer",
+    ),
+}
+"""Ends that are errors: a request has one answer, so all its samples end with the first that fails."""
 
 GREEDY_BELOW = 1e-5
 """Temperatures below this are greedy: that is their limit, and dividing logits by less overflows."""
@@ -87,10 +96,10 @@ def add_update(update: core.RequestUpdate, into: RepeatedCompositeFieldContainer
     """Append the update to a frame's."""
     message = into.add()
     message.request_id = update.request_id
-    if any(sample.finish_reason is core.FinishReason.BROKEN for sample in update.samples):
-        # All samples of a request end together then, and what the others said is not worth an answer.
-        message.CopyFrom(refusal(update.request_id, Code.INTERNAL, BROKEN_SENTENCE))
-        return
+    for sample in update.samples:
+        if sample.finish_reason in FAILURES:
+            message.CopyFrom(refusal(update.request_id, *FAILURES[sample.finish_reason]))
+            return
     for sample in update.samples:
         entry = message.samples.add()
         if sample.index:

@@ -3,7 +3,6 @@
 Owns the order of these and the time they take. Refuses to know torch: a kind of worker is given.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from pagelet_api.config import EngineConfig
 
 from pagelet_engine.core.costs import Costs, WorkerCosts
 from pagelet_engine.core.engine import EngineCore
-from pagelet_engine.core.request import Request
-from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.scheduler import Scheduler
+from pagelet_engine.core.self_test import self_test_request
 from pagelet_engine.core.step import Worker
 from pagelet_engine.server.metered_worker import MeteredWorker
 from pagelet_engine.server.model_info import ModelFacts, model_info
@@ -96,6 +94,7 @@ def _new_scheduler(loaded: LoadedWorker, config: EngineConfig) -> Scheduler:
         kv_events=config.prefix_caching,
         model_digest=loaded.model.digest,
         kv_dtype=loaded.model.kv_cache_dtype,
+        self_test_token=_self_test_token(loaded.model),
     )
 
 
@@ -104,11 +103,13 @@ def _steps_in_flight(device: str) -> int:
     return 1 if device == "cpu" else 2
 
 
+def _self_test_token(model: ModelFacts) -> int:
+    return model.bos_token_id or 0
+
+
 def _prove(engine: EngineCore, model: ModelFacts) -> None:
     """Generate one token, so that who says ready has shown it."""
-    first_token = model.bos_token_id or 0
-    sampling = SamplingParams(max_tokens=1, temperature=0.0, seed=secrets.randbits(64))
-    engine.add(Request("proof", (first_token,), sampling))
+    engine.add(self_test_request(_self_test_token(model), "first token"))
     tokens: list[int] = []
     while engine.has_work:
         tokens += [token for update in engine.step() for sample in update.samples for token in sample.tokens]

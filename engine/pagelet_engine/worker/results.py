@@ -6,8 +6,11 @@ from typing import NoReturn
 
 from torch import Tensor
 
-from pagelet_engine.core.step import Sampled, Step, TokenLogprobs
+from pagelet_engine.core.step import NoToken, Sampled, Step, TokenLogprobs
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.worker.logprobs import RawLogprobs
+
+_NO_TOKEN = {RowStatus.NON_FINITE: NoToken.NON_FINITE, RowStatus.NOTHING_LEFT: NoToken.NOTHING_LEFT}
 
 
 class StepError(Exception):
@@ -18,8 +21,8 @@ class StepError(Exception):
 class Drawn:
     tokens: Tensor
     """(rows,) int64"""
-    sound: Tensor
-    """(rows,) bool: False where the logits hold NaN or infinity, so that the token means nothing."""
+    status: Tensor
+    """(rows,) RowStatus, of any integer type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +70,21 @@ class LaunchedStep:
     def result(self) -> Mapping[int, Sampled]:
         """Wait for the device."""
         self.wait()
-        drawing = [segment for segment in self.step.segments if segment.samples_token]
-        tokens = self.drawn.tokens.tolist() if self.drawn else []
-        sound = self.drawn.sound.tolist() if self.drawn else []
-        token_of = {
-            segment.sample: token if is_sound else None
-            for segment, token, is_sound in zip(drawing, tokens, sound, strict=True)
-        }
+        rows = iter(zip(self.drawn.tokens.tolist(), self.drawn.status.tolist(), strict=True) if self.drawn else ())
         logprobs = self.logprobs.to_host() if self.logprobs else {}
         prompts = self.prompt_logprobs.to_host() if self.prompt_logprobs else {}
         results = {}
         for segment in self.step.segments:
             number = segment.sample
-            token = token_of.get(number)
-            broken = token is None and segment.samples_token
             prompt = prompts.get(number, ())
-            if broken:
-                results[number] = Sampled((), (), prompt, broken=True)
+            if not segment.samples_token:
+                results[number] = Sampled((), (), prompt)
+                continue
+            token, status = next(rows)
+            if status == RowStatus.SAMPLED:
+                results[number] = Sampled((token,), logprobs.get(number, ()), prompt)
             else:
-                results[number] = Sampled(() if token is None else (token,), logprobs.get(number, ()), prompt)
+                results[number] = Sampled((), (), prompt, _NO_TOKEN[status])
         return results
 
 

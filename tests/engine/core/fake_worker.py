@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from pagelet_engine.core.sampling import SamplingParams
-from pagelet_engine.core.step import BlockCopy, Sampled, Segment, SlotStart, Step, Tier, TokenLogprobs
+from pagelet_engine.core.step import BlockCopy, NoToken, Sampled, Segment, SlotStart, Step, Tier, TokenLogprobs
 
 VOCABULARY = 40
 EMPTY = 0  # the history of no tokens
@@ -48,7 +48,8 @@ def answer_alone(
     return output, False
 
 
-BROKEN = -1
+NON_FINITE, NOTHING_LEFT = -1, -2
+_NO_TOKEN = {NON_FINITE: NoToken.NON_FINITE, NOTHING_LEFT: NoToken.NOTHING_LEFT}
 
 
 def always_one(step: int, sample: int) -> int:
@@ -59,7 +60,8 @@ class FakeWorker:
     """Worker with `num_blocks` blocks in each of `num_groups` groups, and `num_slots` slots.
 
     `num_drawn` says how many tokens a segment that draws gives back, from (step, sample number): always one for a plain
-    worker; more stands for accepted drafts, none for a draw that has to be repeated, BROKEN for NaN.
+    worker; more stands for accepted drafts, none for a draw that has to be repeated; NON_FINITE and
+    NOTHING_LEFT for rows that no token can be drawn from.
     """
 
     def __init__(
@@ -175,8 +177,8 @@ class FakeWorker:
         if not segment.samples_token:
             return Sampled((), (), prompt_logprobs)
         number = self._num_drawn(execution.step.number, segment.sample)
-        if number == BROKEN:
-            return Sampled((), (), prompt_logprobs, broken=True)
+        if number in _NO_TOKEN:
+            return Sampled((), (), prompt_logprobs, _NO_TOKEN[number])
         drawn = stay.draw(histories.pop(), number)
         logprobs = tuple(TokenLogprobs(token, -1.0, 1) for token in drawn)
         return Sampled(drawn, logprobs if stay.sampling.logprobs is not None else (), prompt_logprobs)

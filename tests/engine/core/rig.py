@@ -179,7 +179,7 @@ class Rig:
     def _check_answer(self, request: Request, index: int, stop_token: int | None) -> None:
         said, reason = self.answers[request.id, index], self.reasons[request.id, index]
         alone, stopped = answer_alone(request.prompt, request.sampling, index, self.scheduler.max_length)
-        if reason in (FinishReason.ABORT, FinishReason.DEADLINE, FinishReason.BROKEN):
+        if reason not in (FinishReason.STOP, FinishReason.LENGTH):
             assert said == alone[: len(said)]
         else:
             assert said == alone

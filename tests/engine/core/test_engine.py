@@ -4,9 +4,9 @@ import pytest
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.request import FinishReason, Request
 from pagelet_engine.core.sampling import SamplingParams
-from pagelet_engine.core.scheduler import MAX_BROKEN_IN_A_ROW, BrokenModelError, Scheduler
+from pagelet_engine.core.scheduler import Scheduler
 
-from .fake_worker import BROKEN, VOCABULARY
+from .fake_worker import VOCABULARY
 from .rig import Rig
 
 DEPTHS = pytest.mark.parametrize("depth", [1, 2])
@@ -185,21 +185,3 @@ def test_load_tells_requests_and_blocks():
     rig.engine.abort("b")
     rig.drain()
     assert rig.engine.load().blocks_cached == 2
-
-
-@DEPTHS
-def test_a_request_whose_numbers_break_ends_with_all_its_samples_and_nobody_else_notices(depth):
-    rig = Rig(depth=depth, num_drawn=lambda step, sample: BROKEN if (step, sample) == (5, 1) else 1)
-    rig.add("good", 4, max_tokens=20)
-    rig.add("bad", 4, max_tokens=20, n=2)
-    rig.drain()
-    assert rig.reasons["good", 0] is FinishReason.LENGTH
-    assert {rig.reasons["bad", index] for index in (0, 1)} == {FinishReason.BROKEN}
-
-
-def test_an_engine_that_computes_nothing_but_broken_numbers_ends():
-    rig = Rig(num_drawn=lambda step, sample: BROKEN)
-    for number in range(MAX_BROKEN_IN_A_ROW):
-        rig.add(f"request {number}", 4)
-    with pytest.raises(BrokenModelError, match="for 32 samples in a row"):
-        rig.drain()

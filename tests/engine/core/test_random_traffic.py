@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pagelet_engine.core.kv_events import AllBlocksCleared, BlockRemoved, BlockStored
 from pagelet_engine.core.request import RejectReason, RequestRejected
 
-from .fake_worker import VOCABULARY, always_one
+from .fake_worker import NON_FINITE, NOTHING_LEFT, VOCABULARY, always_one
 from .rig import Rig
 
 # Prompts begin alike (system prompts, earlier turns) and are cut anywhere.
@@ -19,6 +19,11 @@ MAX_QUEUED = 8
 def drafts(step: int, sample: int) -> int:
     """How many tokens a step draws with a worker that drafts; later always one, so that the slowest walk ends."""
     return (1, 1, 1, 2, 1, 3, 0, 1)[hash((step, sample)) % 8] if step < 300 else 1
+
+
+def mishaps(step: int, sample: int) -> int:
+    """Rows that are not finite, or have nothing left, now and then; no sample that gets very old is spared."""
+    return {0: NON_FINITE, 1: NOTHING_LEFT}.get(hash((step, sample)) % 24, 1)
 
 
 class RandomTraffic(RuleBasedStateMachine):
@@ -33,7 +38,7 @@ class RandomTraffic(RuleBasedStateMachine):
                 "max_num_seqs": st.integers(1, 8),
                 "num_kv_groups": st.integers(1, 2),
                 "prefix_caching": st.booleans(),
-                "num_drawn": st.sampled_from((always_one, drafts)),
+                "num_drawn": st.sampled_from((always_one, drafts, mishaps)),
                 "num_host_blocks": st.sampled_from((0, 0, 3)) | st.integers(1, 60),
                 "copy_s": st.sampled_from((0.0, 0.5, 5.0)),
                 "overlaps": st.booleans(),

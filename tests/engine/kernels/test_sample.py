@@ -32,9 +32,9 @@ def test_draws_what_the_workers_sampler_draws_and_remembers_alike(vocab):
         positions = packed_draws.positions + later
         draws = [Draw(slot, position) for slot, position in enumerate(positions.tolist())]
         wanted = workers_sample(logits.clone(), greedy(logits), draws, slots, TorchSampling())
-        tokens, sound = sample(logits, packed_draws.slots, positions, packed_draws.table, **EVERY_STAGE)
+        tokens, status = sample(logits, packed_draws.slots, positions, packed_draws.table, **EVERY_STAGE)
         assert tokens.tolist() == wanted.tokens.tolist()
-        assert sound.tolist() == wanted.sound.tolist()
+        assert status.tolist() == wanted.status.tolist()
         slots.note_drawn(list(range(rows)), wanted.tokens)
         note_drawn(tokens, packed_draws.slots, last_token, packed_draws.table, any_penalised=True)
         assert last_token.tolist() == slots.last_token.tolist()

@@ -1,7 +1,8 @@
+import pytest
 from pagelet_api import inference_pb2 as pb
 from pagelet_engine.core import request as core
 from pagelet_engine.core.step import TokenLogprobs
-from pagelet_engine.server.conversion import add_update, to_request
+from pagelet_engine.server.conversion import FAILURES, add_update, to_request
 
 from .engine_process import prompt
 
@@ -80,13 +81,20 @@ def test_every_reason_to_finish_has_its_number() -> None:
     numbers = {
         converted(core.RequestUpdate("r", (core.SampleUpdate(0, (), (), reason),))).samples[0].finish_reason
         for reason in core.FinishReason
-        if reason is not core.FinishReason.BROKEN  # an error, not an end
+        if reason not in FAILURES  # an error, not an end
     }
     assert numbers == {pb.STOP, pb.LENGTH, pb.ABORT, pb.DEADLINE}
 
 
-def test_a_broken_request_ends_with_an_error_and_no_tokens() -> None:
-    broken = core.SampleUpdate(0, (), finish_reason=core.FinishReason.BROKEN)
-    message = converted(core.RequestUpdate("r", (core.SampleUpdate(1, (4,)), broken), finished=True))
-    assert (message.error.code, message.finished, len(message.samples)) == (13, True, 0)
-    assert "NaN" in message.error.message
+@pytest.mark.parametrize(
+    ("reason", "code", "sentence"),
+    [
+        (core.FinishReason.NON_FINITE, 13, "the model computed NaN or infinity"),
+        (core.FinishReason.NOTHING_LEFT, 3, "nothing was left to sample: logit_bias, min_tokens and stop_token_ids"),
+    ],
+)
+def test_a_request_without_a_token_ends_with_an_error_and_no_tokens(reason, code, sentence) -> None:
+    failed = core.SampleUpdate(0, (), finish_reason=reason)
+    message = converted(core.RequestUpdate("r", (core.SampleUpdate(1, (4,)), failed), finished=True))
+    assert (message.error.code, message.finished, len(message.samples)) == (code, True, 0)
+    assert sentence in message.error.message

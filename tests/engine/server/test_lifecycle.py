@@ -244,6 +244,20 @@ async def test_a_core_that_dies_ends_the_engine_with_one_line(
     assert "after step 1" in engine.last_line
 
 
+async def test_an_engine_that_computes_nothing_but_nan_ends_once_its_own_prompt_fails(
+    engine: EngineProcess, stub: inference_pb2_grpc.EngineStub
+) -> None:
+    engine.switch("nan")
+    codes = []
+    while not codes or codes[-1] is grpc.StatusCode.INTERNAL:
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await anext(aiter(stub.Generate(request(f"request {len(codes)}"))))
+        codes.append(ended.value.code())
+    assert codes[-1] is grpc.StatusCode.UNAVAILABLE
+    assert engine.wait() == 1
+    assert "NaN or infinity for 33 samples in a row, one of them of the engine's own prompt" in engine.last_line
+
+
 async def test_an_idle_core_that_dies_ends_the_engine(engine: EngineProcess) -> None:
     os.kill(engine.core_pid(), signal.SIGSEGV)
     assert engine.wait() == 1

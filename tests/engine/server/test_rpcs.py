@@ -13,7 +13,7 @@ from pagelet_api import inference_pb2_grpc
 from pagelet_engine.server.ops import MAX_CONNECTIONS
 
 from .engine_process import DEADLINE_S, TOKENIZER, EngineProcess, request
-from .fake_worker import MAX_MODEL_LEN, NUM_BLOCKS, VOCABULARY
+from .fake_worker import MAX_MODEL_LEN, NAN, NOTHING, NUM_BLOCKS, VOCABULARY
 
 
 @pytest.fixture
@@ -66,6 +66,31 @@ async def test_logprobs_come_with_each_token(stub: inference_pb2_grpc.EngineStub
         for sample in update.samples:
             assert [entry.token_id for entry in sample.logprobs] == list(sample.token_ids)
             assert all(len(entry.top_token_ids) == len(entry.top_logprobs) == 2 for entry in sample.logprobs)
+
+
+@pytest.mark.parametrize(
+    ("first", "code", "sentence", "num_counted"),
+    [
+        (NAN, grpc.StatusCode.INTERNAL, "the model computed NaN or infinity", 40),
+        (NOTHING, grpc.StatusCode.INVALID_ARGUMENT, "nothing was left to sample", 0),
+    ],
+)
+async def test_one_clients_requests_that_get_no_token_say_why_and_end_nothing_else(
+    shared_engine: EngineProcess,
+    stub: inference_pb2_grpc.EngineStub,
+    first: int,
+    code: grpc.StatusCode,
+    sentence: str,
+    num_counted: int,
+) -> None:
+    counted = shared_engine.metric("pagelet:requests_broken_total")
+    served = shared_engine.metric("vllm:request_success_total")
+    for number in range(40):
+        error = await refusal_of(stub.Generate(request(f"no token {number}", tokens=[first], n=2)))
+        assert (error.code(), sentence in (error.details() or "")) == (code, True)
+    assert await tokens_of(stub.Generate(request("next", max_tokens=2))) == {0: [3, 4]}
+    assert shared_engine.metric("pagelet:requests_broken_total") - counted == num_counted
+    assert shared_engine.metric("vllm:request_success_total") - served == 1, "the engine's own is not counted"
 
 
 async def test_cancelling_a_call_frees_its_blocks(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pagelet_engine.core.sampling import SamplingParams
-from pagelet_engine.core.step import BlockCopy, Segment, Step, TableUpdate, Tier
+from pagelet_engine.core.step import BlockCopy, NoToken, Segment, Step, TableUpdate, Tier
 from pagelet_engine.worker.results import StepError
 
 GREEDY = SamplingParams(temperature=0)
@@ -183,9 +183,19 @@ def test_logits_that_are_not_numbers_give_no_token_and_harm_nobody_else(tiny, dr
     sound = driver.start(1, prompt_of(5), GREEDY)
     beside = Segment(1, 1, 0, 5, prompt_of(5), (TableUpdate(0, 0, 4), TableUpdate(0, 1, 5)))
     results = driver.worker.submit(Step(7, (start, sound), (), (segment, beside))).result()
-    assert (results[0].broken, results[0].tokens) == (True, ())
-    assert not results[1].broken
+    assert (results[0].no_token, results[0].tokens) == (NoToken.NON_FINITE, ())
+    assert results[1].no_token is None
     assert results[1].tokens == tuple(tiny.greedy(list(prompt_of(5)), 1))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_sample_whose_own_parameters_exclude_every_token_is_told_apart(tiny, drive, temperature):
+    driver, prompt = drive(tiny.folder), prompt_of(5)
+    nothing = SamplingParams(temperature=temperature, min_tokens=1, stop_token_ids=frozenset(range(199)))
+    starts = [driver.start(0, prompt, nothing), driver.start(1, prompt, GREEDY)]
+    results = driver.step(driver.segment(0, prompt), driver.segment(1, prompt), starts=starts)
+    assert (results[0].no_token, results[0].tokens) == (NoToken.NOTHING_LEFT, ())
+    assert results[1].tokens == tuple(tiny.greedy(prompt, 1))
 
 
 def test_a_step_may_do_nothing_but_copy(tiny, drive):

@@ -153,7 +153,7 @@ class Step(Structure):
         ("num_groups", c_int64),
         ("logits", c_void_p),
         ("argmax", c_void_p),
-        ("is_sound", c_void_p),
+        ("is_finite", c_void_p),
     )
 
 
@@ -181,7 +181,7 @@ class DrawRow(Structure):
         ("min_p", c_float),
         ("top_k", c_int64),
         ("token", c_int64),
-        ("is_sound", c_int32),
+        ("is_finite", c_int32),
         ("reserved", c_int32),
     )
 

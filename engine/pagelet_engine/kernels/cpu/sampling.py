@@ -26,8 +26,8 @@ class DrawSettings:
 def draw(
     native: NativeBackend, logits: Tensor, rows: Sequence[int], settings: Sequence[DrawSettings]
 ) -> tuple[list[int], list[bool]]:
-    """logits (…, vocab) fp32, of which these rows → a token each, and whether it means anything (no NaN, no
-    infinity)."""
+    """logits (…, vocab) fp32, of which these rows → a token each, and whether it means anything: the
+    largest logit is finite, and none is NaN."""
     drawn = (DrawRow * len(settings))(
         *(
             DrawRow(_row(logits, row), own.uniform, own.temperature, own.top_p, own.min_p, own.top_k)
@@ -35,7 +35,7 @@ def draw(
         )
     )
     native.draw(drawn, logits.shape[1])
-    return [row.token for row in drawn], [bool(row.is_sound) for row in drawn]
+    return [row.token for row in drawn], [bool(row.is_finite) for row in drawn]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pagelet_engine.kernels.reference.philox import uniform
 from pagelet_engine.kernels.reference.thresholds import thresholds
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.kernels.sampling_table import (
     BIAS_MASK,
     BIAS_SHIFT,
@@ -44,24 +45,25 @@ def sample(
     any_filtered: bool,
 ) -> tuple[Tensor, Tensor]:
     """logits (rows, vocab) fp32, left as they are; draw_slots (rows,) int32, −1: a padded row; draw_positions (rows,)
-    int32: the drawn token's place in its sequence → tokens (rows,) int32, sound (rows,) int32: 0 where the logits hold
-    NaN or infinity, so that the token means nothing.
+    int32: the drawn token's place in its sequence → tokens (rows,) int32, status (rows,) int32: RowStatus.
 
     What the host knows saves work: whether penalties, bias or min_tokens may change any row, whether any has a
     temperature above 0, and any of those top-k, top-p or min-p.
     """
-    tokens, sound = torch.zeros_like(draw_slots), torch.zeros_like(draw_slots)
+    tokens, status = torch.zeros_like(draw_slots), torch.zeros_like(draw_slots)
     real = draw_slots >= 0
     logits, slots, positions = logits[real], draw_slots[real], draw_positions[real]  # a copy
+    is_finite = logits.amax(-1).isfinite()
     if any_edited:
         _edit(logits, slots, positions, table)
     largest, likeliest = logits.max(-1)  # the first of equals; NaN is larger than everything
-    is_sound = largest.isfinite()
+    is_left = largest.isfinite()
     if any_random:
         rows = (_floats(table, slots, TEMPERATURE) > 0).nonzero().squeeze(1)
-        likeliest[rows], is_sound[rows] = _draw(logits[rows], slots[rows], positions[rows], table, any_filtered)
-    tokens[real], sound[real] = likeliest.int(), is_sound.int()
-    return tokens, sound
+        likeliest[rows], is_left[rows] = _draw(logits[rows], slots[rows], positions[rows], table, any_filtered)
+    left = torch.where(is_left, RowStatus.SAMPLED, RowStatus.NOTHING_LEFT)
+    tokens[real], status[real] = likeliest.int(), torch.where(is_finite, left, RowStatus.NON_FINITE).int()
+    return tokens, status
 
 
 def _edit(logits: Tensor, slots: Tensor, positions: Tensor, table: SamplingTable) -> None:

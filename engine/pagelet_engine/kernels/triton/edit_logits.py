@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pagelet_engine.kernels import sampling_table
 from pagelet_engine.kernels.sampling_table import SamplingTable
+from pagelet_engine.kernels.triton.vocabulary_tiles import TILE, num_tiles
 
 _NUM_PARAMS = tl.constexpr(sampling_table.NUM_PARAMS)
 _REPETITION = tl.constexpr(sampling_table.REPETITION)
@@ -26,18 +27,20 @@ _BIAS_MASK = tl.constexpr(sampling_table.BIAS_MASK)
 _FORBIDDEN_SHIFT = tl.constexpr(sampling_table.FORBIDDEN_SHIFT)
 _COUNT_MASK = tl.constexpr(sampling_table.COUNT_MASK)
 
-_TILE = 4096  # tokens a program
 
-
-def edit_logits(logits: Tensor, draw_slots: Tensor, draw_positions: Tensor, table: SamplingTable) -> Tensor:
+def edit_logits(
+    logits: Tensor, draw_slots: Tensor, draw_positions: Tensor, table: SamplingTable
+) -> tuple[Tensor, Tensor]:
     """logits (rows, vocab) fp32, draw_slots (rows,) int32, −1: a padded row, draw_positions (rows,) int32 → a changed
-    copy (rows, vocab), contiguous."""
+    copy (rows, vocab), contiguous, and the largest of each tile as it was, (rows, tiles), infinity for NaN."""
     rows, vocab = logits.shape
     edited = torch.empty(rows, vocab, dtype=torch.float32, device=logits.device)
-    _edit_logits[(rows, triton.cdiv(vocab, _TILE))](
+    largest = torch.empty(rows, num_tiles(vocab), dtype=torch.float32, device=logits.device)
+    _edit_logits[largest.shape](
         logits,
         logits.stride(0),
         edited,
+        largest,
         draw_slots,
         draw_positions,
         table.params,
@@ -48,11 +51,10 @@ def edit_logits(logits: Tensor, draw_slots: Tensor, draw_positions: Tensor, tabl
         vocab,
         table.bias_tokens.shape[1],
         table.forbidden.shape[1],
-        TILE=_TILE,
         ENTRIES=128,
         enable_fp_fusion=False,  # rounded as the oracle rounds
     )
-    return edited
+    return edited, largest
 
 
 @triton.jit
@@ -60,6 +62,7 @@ def _edit_logits(
     logits,
     logits_stride,
     edited,
+    largest,
     slots,
     positions,
     parameters,
@@ -70,7 +73,6 @@ def _edit_logits(
     vocab,
     max_bias,
     max_forbidden,
-    TILE: tl.constexpr,
     ENTRIES: tl.constexpr,
 ):
     row, first = tl.program_id(0).to(tl.int64), tl.program_id(1) * TILE
@@ -81,7 +83,8 @@ def _edit_logits(
     flags = tl.load(own + _FLAGS)
     token = first + tl.arange(0, TILE)
     inside = token < vocab
-    x = tl.load(logits + row * logits_stride + token, mask=inside)
+    x = tl.load(logits + row * logits_stride + token, mask=inside, other=float("-inf"))
+    tl.store(largest + row * tl.num_programs(1) + tl.program_id(1), tl.max(tl.where(x != x, float("inf"), x), 0))
     if flags & _HAS_PENALTIES:
         repetition = tl.load(own + _REPETITION).to(tl.float32, bitcast=True)
         presence = tl.load(own + _PRESENCE).to(tl.float32, bitcast=True)

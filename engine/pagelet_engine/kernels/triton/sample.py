@@ -23,6 +23,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pagelet_engine.kernels import sampling_table
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.kernels.sampling_table import SamplingTable
 from pagelet_engine.kernels.triton.candidates import candidates_rung, is_filtered, list_candidates, rung_counts_of
 from pagelet_engine.kernels.triton.edit_logits import edit_logits
@@ -48,6 +49,10 @@ _SEED_LOW = tl.constexpr(sampling_table.SEED_LOW)
 _SEED_HIGH = tl.constexpr(sampling_table.SEED_HIGH)
 _SAMPLE_INDEX = tl.constexpr(sampling_table.SAMPLE_INDEX)
 
+_NON_FINITE = tl.constexpr(int(RowStatus.NON_FINITE))
+_SAMPLED = tl.constexpr(int(RowStatus.SAMPLED))
+_NOTHING_LEFT = tl.constexpr(int(RowStatus.NOTHING_LEFT))
+
 _CHUNK = tl.constexpr(512)  # candidates at once
 _PIVOTS = tl.constexpr(8)
 _STAGES = tl.constexpr(4)  # chunks under way while a list is walked
@@ -66,17 +71,17 @@ def sample(
 ) -> tuple[Tensor, Tensor]:
     """logits (rows, vocab) fp32, rows of any stride, left as they are; draw_slots (rows,) int32, −1: a padded row, of
     which nothing is read, and whose outputs are anything; draw_positions (rows,) int32: the drawn token's place in its
-    sequence → tokens (rows,) int32, sound (rows,) int32: 0 where the logits hold NaN or infinity, so that the token
-    means nothing.
+    sequence → tokens (rows,) int32, status (rows,) int32: RowStatus.
 
     What the host knows saves launches: whether penalties, bias or min_tokens may change any row, whether any has a
     temperature above 0, and any of those top-k, top-p or min-p.
     """
     assert logits.stride(1) == 1
     rows, vocab = logits.shape
-    tokens, sound = torch.empty_like(draw_slots), torch.empty_like(draw_slots)
+    tokens, status = torch.empty_like(draw_slots), torch.empty_like(draw_slots)
+    raw_largest = None
     if any_edited:
-        logits = edit_logits(logits, draw_slots, draw_positions, table)
+        logits, raw_largest = edit_logits(logits, draw_slots, draw_positions, table)
     maxima = tile_maxima(logits, draw_slots)
     masses = tile_masses(logits, draw_slots, table, maxima, with_rungs=any_filtered) if any_random else None
     candidates = list_candidates(logits, draw_slots, table, maxima, masses) if masses and any_filtered else None
@@ -87,6 +92,7 @@ def sample(
         draw_slots,
         draw_positions,
         table.params,
+        raw_largest,
         maxima.largest,
         maxima.tokens,
         masses and masses.all,
@@ -94,16 +100,17 @@ def sample(
         masses and masses.rungs,
         candidates,
         tokens,
-        sound,
+        status,
         vocab,
         tiles,
         TILES=triton.next_power_of_2(tiles),
+        EDITED=raw_largest is not None,
         RANDOM=masses is not None,
         FILTERED=candidates is not None,
         num_warps=8,
         enable_fp_fusion=False,
     )
-    return tokens, sound
+    return tokens, status
 
 
 @triton.jit
@@ -113,6 +120,7 @@ def _draw(
     slots,
     positions,
     parameters,
+    raw_maxima,
     maxima,
     likeliest,
     masses,
@@ -120,10 +128,11 @@ def _draw(
     rung_masses,
     candidates,
     tokens,
-    sound,
+    status,
     vocab,
     num_tiles,
     TILES: tl.constexpr,
+    EDITED: tl.constexpr,
     RANDOM: tl.constexpr,
     FILTERED: tl.constexpr,
 ):
@@ -135,11 +144,15 @@ def _draw(
     largest = tl.max(tile_largest, 0)
     tile_tokens = tiles_of_row(likeliest, row, num_tiles, vocab, TILES)
     token = tl.min(tl.where(tile_largest == largest, tile_tokens, vocab), 0)
-    is_sound = is_finite(largest)
+    is_left = is_finite(largest)
+    row_status = tl.where(is_left, _SAMPLED, _NON_FINITE)
+    if EDITED:
+        is_number = is_finite(tl.max(tiles_of_row(raw_maxima, row, num_tiles, float("-inf"), TILES), 0))
+        row_status = tl.where(is_number, tl.where(is_left, _SAMPLED, _NOTHING_LEFT), _NON_FINITE)
     if RANDOM:
         own = parameters + slot * _NUM_PARAMS
         temperature = tl.load(own + _TEMPERATURE).to(tl.float32, bitcast=True)
-        if (temperature > 0) & is_sound:
+        if (temperature > 0) & is_left:
             number = uniform(
                 tl.load(own + _SEED_LOW),
                 tl.load(own + _SEED_HIGH),
@@ -163,7 +176,7 @@ def _draw(
             else:
                 token = _drawn_of_all(tile_masses, number, logits, vocab, largest, temperature, TILES)
     tl.store(tokens + row, token)
-    tl.store(sound + row, is_sound.to(tl.int32))
+    tl.store(status + row, row_status)
 
 
 @triton.jit

@@ -96,9 +96,9 @@ class Sampling:
         last_token: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """logits (rows, vocab), one row a segment; draw_slots, draw_positions (rows,): the same on the device → tokens
-        and whether they mean anything, (rows,) int32 each, remembered in last_token (slots,) and the table."""
+        and their RowStatus, (rows,) int32 each, remembered in last_token (slots,) and the table."""
         wishes = [self._wishes[segment.slot] for segment in drawing]
-        tokens, sound = self._ops.sample(
+        tokens, status = self._ops.sample(
             logits,
             draw_slots,
             draw_positions,
@@ -112,4 +112,4 @@ class Sampling:
         )
         penalised = any(own.has_penalties for own in wishes)
         self._ops.note_drawn(tokens, draw_slots, last_token, self._table, any_penalised=penalised)
-        return tokens, sound
+        return tokens, status

@@ -143,9 +143,9 @@ class DeviceWorker:
         drawn, logprobs = None, None
         if drawing:
             drawn_at = state.payload[positions]
-            tokens, sound = self._sampling.draw(logits, drawing, sections.draw_slots, drawn_at, state.last_token)
+            tokens, status = self._sampling.draw(logits, drawing, sections.draw_slots, drawn_at, state.last_token)
             rank.group.broadcast(tokens)
-            drawn = Drawn(tokens, sound)
+            drawn = Drawn(tokens, status)
             if logprob_rows:
                 rows = state.payload[picked]
                 counts = [count for each in drawing if (count := self._logprobs_of(each)) is not None]
@@ -166,7 +166,7 @@ class DeviceWorker:
     ) -> LaunchedStep:
         """The step's results on their way to the host."""
         both = [each for each in (logprobs, prompts) if each is not None]
-        tensors = [drawn.tokens, drawn.sound] if drawn else []
+        tensors = [drawn.tokens, drawn.status] if drawn else []
         tensors += [tensor for each in both for part in each.parts for tensor in part.tensors]
         fetched, arrived = self._fetch(tensors)
         rest = iter(fetched)

@@ -22,7 +22,7 @@ def draw_random(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
         _random(logits[first : first + length], draws[first : first + length], slots)
         for first in range(0, len(draws), length)
     ]
-    return Drawn(torch.cat([part.tokens for part in parts]), torch.cat([part.sound for part in parts]))
+    return Drawn(torch.cat([part.tokens for part in parts]), torch.cat([part.status for part in parts]))
 
 
 def _random(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
@@ -42,7 +42,7 @@ def _random(logits: Tensor, draws: Sequence[Draw], slots: Slots) -> Drawn:
     total = sums[:, -1]
     target = uniform(columns.seed[slot], columns.sample_index[slot], position) * total
     tokens = torch.searchsorted(sums, target[:, None], right=True).squeeze(1)  # the first sum > target
-    return Drawn(tokens.clamp_(max=slots.vocab_size - 1), total.isfinite())
+    return Drawn(tokens.clamp_(max=slots.vocab_size - 1), total.isfinite().byte())
 
 
 def _filtered(weights: Tensor, slot: Tensor, settings: Sequence[SamplingParams], slots: Slots) -> Tensor:

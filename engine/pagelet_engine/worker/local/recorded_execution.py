@@ -58,7 +58,7 @@ class RecordedExecution:
 
     def likeliest(self) -> Drawn:
         count, buffers = self._num_rows, self._buffers
-        return Drawn(buffers.tokens[:count].clone(), buffers.is_finite[:count].clone())
+        return Drawn(buffers.tokens[:count].clone(), buffers.status[:count].clone())
 
     def logits(self) -> Tensor:
         return self._buffers.logits[: self._num_rows]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.worker.local.draw import Draw
 from pagelet_engine.worker.local.edits import edit
 from pagelet_engine.worker.local.sampling_ops import SamplingOps
@@ -31,17 +32,23 @@ def sample(logits: Tensor, likeliest: Drawn, draws: Sequence[Draw], slots: Slots
         drawn = greedy(changed)
         if again := [place for place, row in enumerate(edited) if draws[row].is_random(slots)]:
             _put(ops.draw(changed, again, [draws[edited[place]] for place in again], slots), again, drawn)
-        _put(drawn, edited, likeliest)
+        _put(_after_edits(drawn, likeliest.status[edited]), edited, likeliest)
     return likeliest
 
 
 def greedy(logits: Tensor) -> Drawn:
     """The likeliest token of each row (rows, vocab)."""
     largest, tokens = logits.max(-1)  # the first of equals; NaN is larger than everything
-    return Drawn(tokens, largest.isfinite())
+    return Drawn(tokens, largest.isfinite().byte())
+
+
+def _after_edits(drawn: Drawn, raw: Tensor) -> Drawn:
+    """What was drawn from edited rows, whose logits as the model made them had the status `raw`."""
+    left = torch.where(drawn.status == RowStatus.SAMPLED, RowStatus.SAMPLED, RowStatus.NOTHING_LEFT)
+    return Drawn(drawn.tokens, torch.where(raw == RowStatus.SAMPLED, left, RowStatus.NON_FINITE).byte())
 
 
 def _put(drawn: Drawn, rows: Sequence[int], into: Drawn) -> None:
     """What was drawn for these rows takes its place among all."""
     place = torch.tensor(rows, device=into.tokens.device)
-    into.tokens[place], into.sound[place] = drawn.tokens, drawn.sound
+    into.tokens[place], into.status[place] = drawn.tokens, drawn.status

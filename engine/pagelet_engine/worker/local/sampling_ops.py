@@ -20,7 +20,7 @@ from pagelet_engine.worker.results import Drawn
 class SamplingOps(Protocol):
     def draw(self, logits: Tensor, rows: Sequence[int], draws: Sequence[Draw], slots: Slots) -> Drawn:
         """A random token for each of these rows of logits (…, vocab), which stay as they are: temperature, filters, and
-        the number that seed, sample and position give."""
+        the number that seed, sample and position give; NON_FINITE where the largest is not a number."""
         ...
 
     def logprobs(self, logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
@@ -49,8 +49,8 @@ class NativeSampling:
         position = torch.tensor([draw.position for draw in draws])
         numbers = uniform(columns.seed[slot], columns.sample_index[slot], position).tolist()
         settings = map(DrawSettings, numbers, *(each[slot].tolist() for each in columns.of_weights))
-        tokens, sound = native_sampling.draw(self._native, logits, rows, list(settings))
-        return Drawn(torch.tensor(tokens), torch.tensor(sound))
+        tokens, is_finite = native_sampling.draw(self._native, logits, rows, list(settings))
+        return Drawn(torch.tensor(tokens), torch.tensor(is_finite, dtype=torch.uint8))
 
     def logprobs(self, logits: Tensor, tokens: Tensor, most: int) -> RawLogprobs:
         facts = native_sampling.row_facts(self._native, logits, tokens.tolist(), most)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from pagelet_engine.kernels.cpu.abi import GroupStep, Step
+from pagelet_engine.kernels.row_status import RowStatus
 
 IntArray = npt.NDArray[np.int64]
 
@@ -47,8 +48,8 @@ class StepBuffers:
         """(rows, vocab)"""
         self.tokens = torch.zeros(max_rows, dtype=torch.int64)
         """(rows,) the argmax of each row."""
-        self.is_finite = torch.zeros(max_rows, dtype=torch.bool)
-        """(rows,) whether it means anything."""
+        self.status = torch.zeros(max_rows, dtype=torch.uint8)
+        """(rows,) RowStatus: whether it means anything."""
         self._poisons = poisons
         self._groups = (GroupStep * len(self._block_tables))(
             *(
@@ -65,7 +66,7 @@ class StepBuffers:
             groups=cast(self._groups, POINTER(GroupStep)),
             num_groups=len(self._groups),
             argmax=self.tokens.data_ptr(),
-            is_sound=self.is_finite.data_ptr(),
+            is_finite=self.status.data_ptr(),
         )
 
     @property
@@ -90,7 +91,7 @@ class StepBuffers:
         if self._poisons:
             self.logits.fill_(torch.nan)
             self.tokens.fill_(POISON)
-            self.is_finite.fill_(False)
+            self.status.fill_(RowStatus.NON_FINITE)
         return self._step
 
     def end(self) -> None:

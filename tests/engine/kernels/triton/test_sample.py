@@ -12,6 +12,7 @@ from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.reference import sampling_rows as reference_rows
 from pagelet_engine.kernels.reference.philox import uniform as reference_uniform
 from pagelet_engine.kernels.reference.sample import sample as reference_sample
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.kernels.sampling_table import SamplingTable
 from pagelet_engine.kernels.triton import philox
 from pagelet_engine.kernels.triton.sample import sample
@@ -24,13 +25,13 @@ STAGES = ("any_edited", "any_random", "any_filtered")
 
 def check(logits: torch.Tensor, draws: Draws, **stages: bool) -> None:
     before = logits.clone()
-    tokens, sound = sample(logits, draws.slots, draws.positions, draws.table, **stages)
-    wanted, is_sound = reference_sample(logits, draws.slots, draws.positions, draws.table, **stages)
+    tokens, status = sample(logits, draws.slots, draws.positions, draws.table, **stages)
+    wanted, wanted_status = reference_sample(logits, draws.slots, draws.positions, draws.table, **stages)
     real = draws.slots >= 0
-    assert sound[real].tolist() == is_sound[real].tolist()
-    means_something = real & (is_sound == 1)
+    assert status[real].tolist() == wanted_status[real].tolist()
+    means_something = real & (wanted_status == RowStatus.SAMPLED)
     assert tokens[means_something].tolist() == wanted[means_something].tolist()
-    assert tokens.dtype == sound.dtype == torch.int32
+    assert tokens.dtype == status.dtype == torch.int32
     torch.testing.assert_close(logits, before, rtol=0, atol=0, equal_nan=True)
 
 
@@ -135,6 +136,22 @@ def test_a_row_that_is_not_finite_is_told_and_harms_no_other(device):
     logits[4::5] = -torch.inf
     draws = Draws.of(starts, vocab, reference_rows.start_rows, device)
     check(logits.to(device), draws, **EVERY_STAGE)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_with_nothing_left_is_told_from_one_that_never_was_finite(temperature, device):
+    """All tokens excluded; and the same with NaN, infinity, or nothing but −∞ from the model, excluded as well."""
+    vocab = 60
+    excluding = SamplingParams(temperature=temperature, min_tokens=1, stop_token_ids=frozenset(range(vocab)))
+    starts = [SlotStart(slot, 0, excluding, (0,)) for slot in range(4)]
+    starts.append(SlotStart(4, 0, SamplingParams(temperature=temperature), (0,)))
+    logits = torch.zeros(5, vocab)
+    logits[1, 5], logits[2, 6], logits[3] = torch.nan, torch.inf, -torch.inf
+    draws = Draws.of(starts, vocab, reference_rows.start_rows, device)
+    check(logits.to(device), draws, **EVERY_STAGE)
+    _, status = sample(logits.to(device), draws.slots, draws.positions, draws.table, **EVERY_STAGE)
+    bad = RowStatus.NON_FINITE
+    assert status.tolist() == [RowStatus.NOTHING_LEFT, bad, bad, bad, RowStatus.SAMPLED]
 
 
 def test_a_tiny_temperature_is_greedy(device):

@@ -11,6 +11,7 @@ from pagelet_api.sizes import ModelShape, kv_groups
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import Segment, SlotStart, TableUpdate
 from pagelet_engine.kernels.cpu.library import CpuBackendUnavailable, Library
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.layers.cpu import CpuBatch
 from pagelet_engine.models.registry import build_model
 from pagelet_engine.weights.checkpoint import Checkpoint
@@ -80,7 +81,7 @@ def logits_of(loaded: LoadedModel, sequences: Sequence[Sequence[int]]) -> torch.
     logits = execution.logits().clone()
     likeliest = execution.likeliest()
     assert likeliest.tokens.tolist() == logits.argmax(-1).tolist()
-    assert likeliest.sound.all()
+    assert (likeliest.status == RowStatus.SAMPLED).all()
     rows = [total - 1, 0]
     assert torch.equal(execution.logits_of(rows), logits[rows])
     return logits

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pagelet_engine.core.sampling import SamplingParams
 from pagelet_engine.core.step import SlotStart
 from pagelet_engine.kernels.reference.philox import uniform
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.worker.local.draw import Draw
 from pagelet_engine.worker.local.sampler import greedy, sample
 from pagelet_engine.worker.local.sampling_ops import SamplingOps
@@ -212,8 +213,20 @@ def test_a_row_that_is_not_finite_is_told_and_harms_no_other(ops, temperature, p
     healthy = sampled(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
     logits[1, 5] = poison
     found = sampled(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
-    assert found.sound.tolist() == [True, False, True]
+    assert found.status.tolist() == [RowStatus.SAMPLED, RowStatus.NON_FINITE, RowStatus.SAMPLED]
     assert found.tokens[[0, 2]].tolist() == healthy.tokens[[0, 2]].tolist()
+
+
+@every_ops
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_row_with_nothing_left_is_told_from_one_that_never_was_finite(ops, temperature, seated: Seated):
+    """All tokens excluded; and the same with NaN, infinity, or nothing but −∞ from the model, excluded as well."""
+    excluding = SamplingParams(temperature=temperature, min_tokens=1, stop_token_ids=frozenset(range(VOCAB)))
+    starts = [SlotStart(slot, 0, excluding, (0,)) for slot in range(4)]
+    logits = torch.zeros(4, VOCAB)
+    logits[1, 5], logits[2, 6], logits[3] = torch.nan, torch.inf, -torch.inf
+    found = sampled(logits, [draw_of(start) for start in starts], seated(VOCAB, *starts), ops)
+    assert found.status.tolist() == [RowStatus.NOTHING_LEFT, *[RowStatus.NON_FINITE] * 3]
 
 
 @every_ops

@@ -5,6 +5,7 @@ import ctypes
 import numpy as np
 import torch
 from pagelet_engine.kernels.cpu.abi import Step
+from pagelet_engine.kernels.row_status import RowStatus
 from pagelet_engine.worker.local.step_buffers import POISON, StepBuffers
 
 
@@ -53,5 +54,5 @@ def test_poison_is_all_that_is_left_of_a_step_that_has_ended():
     assert (own.logits == 1).all()  # results are read after a step: until the next one
     own.fill_rows([0])
     assert own.logits.isnan().all()
-    assert not own.is_finite.any()
+    assert (own.status == RowStatus.NON_FINITE).all()
     assert (own.tokens == torch.tensor(POISON)).all()

@@ -119,7 +119,7 @@ struct GatherRowsOp {
     int64_t hidden;
 };
 
-// Of the largest logits that LINEAR kept: token and whether all logits of the row were finite.
+// Of the largest logits that LINEAR kept: token, and whether the largest is finite, NaN being larger than everything.
 struct ArgmaxOp {
     Op op;
 };
@@ -153,7 +153,7 @@ struct Step {
     int64_t num_groups;
     float *logits;      // (sampled, vocab) or null: not wanted
     int64_t *argmax;    // (sampled,)
-    uint8_t *is_sound;  // (sampled,)
+    uint8_t *is_finite;  // (sampled,)
 };
 
 // ---- functions; those that can fail return a sentence, or null --------------------------------------------------
@@ -191,7 +191,7 @@ struct DrawRow {
     float top_p, min_p;
     int64_t top_k;  // 1 … vocab
     int64_t token;  // out
-    int32_t is_sound;  // out
+    int32_t is_finite;  // out: whether the largest logit is, NaN being larger than everything
     int32_t reserved;
 };
 void pagelet_draw(Backend *backend, DrawRow *rows, int64_t num_rows, int64_t vocab);

@@ -57,8 +57,7 @@ INLINE void keep_best(Best &best, f16x v, int32_t first_column, int64_t count) {
     const i16x lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     if (count < 16) v = lane < int32_t(count) ? v : splat(-__builtin_inff());
     const f16x before = load<f16x>(best.value);
-    const f16x finite = count < 16 ? (lane < int32_t(count) ? v : splat(0.0f)) : v;
-    store(best.check, load<f16x>(best.check) + finite * 0.0f);
+    store(best.nans, load<f16x>(best.nans) + (v == v ? splat(0.0f) : splat(1.0f)));
     store(best.token, v > before ? lane + first_column : load<i16x>(best.token));
     store(best.value, v > before ? v : before);
 }
@@ -234,7 +233,7 @@ template <class T> void linear(Run &run, const LinearOp &op, int64_t index, int 
         for (int64_t row = 0; row < rows; row++) {
             store(best[row].value, splat(-__builtin_inff()));
             store(best[row].token, i16x{});
-            store(best[row].check, f16x{});
+            store(best[row].nans, f16x{});
         }
     };
 
@@ -274,13 +273,13 @@ template <class T> void linear(Run &run, const LinearOp &op, int64_t index, int 
 
 void argmax(Run &run, const ArgmaxOp &, int64_t index) {
     run.share(2 * index, run.step->num_sampled, [&](int64_t row) {
-        float value = -__builtin_inff(), check = 0;
+        float value = -__builtin_inff(), nans = 0;
         int64_t token = 0;
         for (int thread = 0; thread < run.pool->num_threads(); thread++) {
             if (!run.has_best[thread]) continue;
             const Best &best = static_cast<const Best *>(run.best[thread].at_least(0))[row];
             for (int lane = 0; lane < 16; lane++) {
-                check += best.check[lane];
+                nans += best.nans[lane];
                 const bool is_larger = best.value[lane] > value;
                 if (is_larger || (best.value[lane] == value && best.token[lane] < token)) {
                     value = best.value[lane];
@@ -289,7 +288,7 @@ void argmax(Run &run, const ArgmaxOp &, int64_t index) {
             }
         }
         run.step->argmax[row] = token;
-        run.step->is_sound[row] = check == 0 && value > -__builtin_inff();
+        run.step->is_finite[row] = nans == 0 && value > -__builtin_inff() && value < __builtin_inff();
     });
 }
 

@@ -40,7 +40,7 @@ struct Claim {
 struct Best {
     float value[16];
     int32_t token[16];
-    float check[16];  // 0 while all logits were finite
+    float nans[16];  // how many logits were NaN
 };
 
 struct Run {

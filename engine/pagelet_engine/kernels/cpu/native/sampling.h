@@ -114,8 +114,8 @@ void draw(DrawRow &row, int64_t vocab, Scratch &scratch) {
     float *sorted = weights + vocab;
     const float largest = largest_of(row.logits, vocab);
     row.token = 0;
-    row.is_sound = largest < INFINITE && largest > -INFINITE && !has_nan(row.logits, vocab);
-    if (!row.is_sound) return;
+    row.is_finite = largest < INFINITE && largest > -INFINITE && !has_nan(row.logits, vocab);
+    if (!row.is_finite) return;
     exponentials(row.logits, weights, vocab, largest, row.temperature);
 
     float lowest = 0;
