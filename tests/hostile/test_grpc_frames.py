@@ -22,7 +22,7 @@ AT_ONCE = 4
 MAX_FRONT_CPU_S = 1.0
 """Of one call. The worst message that is parsed takes a few tens of milliseconds; the loop stands still meanwhile."""
 MAX_PROBE_S = 5.0
-MAX_GROWTH_BYTES = 200 * 2**20
+MAX_GROWTH_BYTES = 300 * 2**20
 
 ALLOWED = {
     grpc.StatusCode.OK,

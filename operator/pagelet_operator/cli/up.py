@@ -147,7 +147,7 @@ class UpSession:
         """What this machine refuses the runtime, once, and that it is over."""
         trouble = self._runtime.trouble
         if trouble != self._told_trouble:
-            self._screen.line(f"{self._elapsed():>8}  {trouble or 'the state folder can be written again'}")
+            self._screen.line(f"{self._elapsed():>8}  {trouble or 'the hosts file is as it should be again'}")
             self._told_trouble = trouble
 
     def _tell_deaths(self, pod: LocalPod) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from pagelet_operator.local.lifecycle import Life, Phase
+from pagelet_operator.local.probe import Role
 
 
 def state_of_pod(lives: Sequence[Life], now_s: float, *, stopping: bool = False) -> str:
@@ -20,6 +21,11 @@ def _state(life: Life, now_s: float) -> str:
             return "starting"
         wait_s = max(0, math.ceil(life.start_at_s - now_s))
         return f"restart {life.restarts} in {wait_s} s"
-    if life.ever_ready and life.phase is Phase.RUNNING:
+    if life.ever_ready and life.phase is Phase.RUNNING and _has_been_asked(life):
         return f"not ready: {life.awaited or 'it does not say why'}"
     return life.awaited or ("starting" if life.phase is Phase.STARTING else "started")
+
+
+def _has_been_asked(life: Life) -> bool:
+    track = life.tracks.get(Role.READINESS)
+    return track is not None and track.failures + track.successes > 0

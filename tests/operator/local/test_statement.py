@@ -18,6 +18,9 @@ def test_a_pod_says_what_its_container_waits_for_from_start_to_ready() -> None:
         lambda life: life.probed(Role.READINESS, True, "", 0),
         lambda life: life.probed(Role.READINESS, False, "draining", 0),
         lambda life: life.exited("exit code 1", 0),
+        lambda life: life.started(1),
+        lambda life: life.probed(Role.STARTUP, True, "", 1),
+        lambda life: life.probed(Role.READINESS, False, "", 1),
     ):
         life = event(life)
         states.append(state_of_pod([life], 0))
@@ -30,6 +33,9 @@ def test_a_pod_says_what_its_container_waits_for_from_start_to_ready() -> None:
         "ready",
         "not ready: draining",
         "restart 1 in 1 s",
+        "starting",
+        "started",
+        "not ready: it does not say why",
     ]
 
 
