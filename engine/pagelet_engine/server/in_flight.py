@@ -129,7 +129,8 @@ class InFlight:
                 self._name(update, entry)
                 self._measure(update, entry, now_s, tokens_since)
                 finished = update.finished
-                self._add(update, entry)
+                if entry.stream is not None:
+                    entry.stream.add(update)
                 if finished:
                     self._forget(update.request_id, entry)
         for since_s, tokens in tokens_since.items():
@@ -140,8 +141,7 @@ class InFlight:
             self._measures.iteration_tokens.observe(step.tokens)
         step.load.draining = self.load.draining
         self.load = step.load
-        for stream, unread, sentence in holding_most(self._ids, self._bounds):
-            self._cut(stream, unread, sentence)
+        self._end_unread()
         for session in self._sessions:
             session.add_kv(step)
             if session.wants_snapshot:
@@ -149,14 +149,14 @@ class InFlight:
                 self._link.send(pipe.Command(listen_kv=pipe.ListenKv(on=True)))
             session.end_step(self.load, now_s)
 
-    def _add(self, update: pb.RequestUpdate, entry: _Entry) -> None:
-        if entry.stream is not None:
-            self._bound_lag(entry.stream, entry.stream.add(update))
-
-    def _bound_lag(self, stream: Stream, lag_bytes: int) -> None:
-        if lag_bytes > self._bounds.max_lag_bytes:
-            for unread, sentence in lagging(stream, self._bounds):
-                self._cut(stream, unread, sentence)
+    def _end_unread(self) -> None:
+        """End requests of which their clients leave too much unread."""
+        for stream in self._ids:
+            if stream.lag_bytes > self._bounds.max_lag_bytes:
+                for unread, sentence in lagging(stream, self._bounds):
+                    self._cut(stream, unread, sentence)
+        for stream, unread, sentence in holding_most(self._ids, self._bounds):
+            self._cut(stream, unread, sentence)
 
     def _deliver_drawn(self, drawn: pb.Drawn, now_s: float, tokens_since: dict[float, int]) -> None:
         for number, token in zip(drawn.samples, drawn.token_ids, strict=True):
@@ -167,9 +167,7 @@ class InFlight:
             since_s, entry.last_token_s = entry.last_token_s, now_s
             tokens_since[since_s] = tokens_since.get(since_s, 0) + 1
             if entry.stream is not None:
-                lag_bytes = entry.stream.add_drawn(drawer, token)
-                if lag_bytes:
-                    self._bound_lag(entry.stream, lag_bytes)
+                entry.stream.add_drawn(drawer, token)
         self._measures.generation_tokens += sum(tokens_since.values())
 
     def _name(self, update: pb.RequestUpdate, entry: _Entry) -> None:

@@ -38,7 +38,7 @@ class SessionStream:
 
     def __init__(self, engine_epoch: int, kv_events: bool, drawn: bool = False) -> None:
         self.kv_events = kv_events
-        self.unread_bytes = 0
+        self.unread_bytes = self.lag_bytes = 0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
@@ -68,7 +68,7 @@ class SessionStream:
 
     # ---- what comes in ---------------------------------------------------------------------------------------------
 
-    def add(self, update: pb.RequestUpdate) -> int:
+    def add(self, update: pb.RequestUpdate) -> None:
         self._release()
         earlier = self._latest.get(update.request_id)
         if earlier is None or earlier.update.finished:
@@ -77,18 +77,18 @@ class SessionStream:
             if len(self._updates) >= MAX_WAITING_UPDATES:
                 self._room.clear()
             self.unread_bytes += unread.num_bytes
-            return 0
-        self.unread_bytes += earlier.join(update)
-        return earlier.lag_bytes
+        else:
+            self.unread_bytes += earlier.join(update)
+            self.lag_bytes = max(self.lag_bytes, earlier.lag_bytes)
 
-    def add_drawn(self, drawer: Drawer, token: int) -> int:
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
         # What follows an update that still waits joins it: in a frame, drawn tokens are the earlier ones.
-        if not self._takes_drawn or drawer.request_id in self._latest or len(self._drawn) >= MAX_DRAWN:
-            return self.add(drawer.update(token))
+        if not self._takes_drawn or drawer.request_id in self._latest or (self._lags and len(self._drawn) >= MAX_DRAWN):
+            self.add(drawer.update(token))
+            return
         self._drawn_by.append(drawer.number)
         self._drawn.append(token)
         self._waits = True
-        return 0
 
     def add_kv(self, step: pipe.StepFrame) -> None:
         """Queue the step's KV events, if they are wanted: none before a snapshot that is due, and that instead of
@@ -135,6 +135,7 @@ class SessionStream:
     def cut(self, unread: Unread, error: pb.RequestUpdate) -> None:
         self.unread_bytes -= unread.num_bytes
         unread.replace(error)
+        self._count_lag()
         self._release()
 
     def close(self) -> None:
@@ -190,9 +191,13 @@ class SessionStream:
             for unread in taken:
                 if self._latest.get(unread.update.request_id) is unread:
                     del self._latest[unread.update.request_id]
+        self._count_lag()
         if len(self._updates) < MAX_WAITING_UPDATES:
             self._room.set()
         return taken
+
+    def _count_lag(self) -> None:
+        self.lag_bytes = max((unread.lag_bytes for unread in self._updates), default=0)
 
     def _drop_kv(self) -> None:
         self._frame = pb.SessionFrame()  # nothing else is in it before it goes

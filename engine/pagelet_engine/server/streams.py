@@ -38,12 +38,17 @@ class Stream(Protocol):
         """Of the updates that its client should have taken, all requests together."""
         ...
 
-    def add(self, update: pb.RequestUpdate) -> int:
-        """Queue the update; never waits. Returns the bytes by which the client lags behind in this request."""
+    @property
+    def lag_bytes(self) -> int:
+        """Of these, by which the client lags behind in one request: in the one with most."""
         ...
 
-    def add_drawn(self, drawer: Drawer, token: int) -> int:
-        """Queue one more token of a sample that has been named in an update before; returns the same."""
+    def add(self, update: pb.RequestUpdate) -> None:
+        """Queue the update; never waits."""
+        ...
+
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
+        """Queue one more token of a sample that has been named in an update before."""
         ...
 
     def unread(self) -> Iterable[Unread]:
@@ -66,16 +71,19 @@ class GenerateStream:
     def unread_bytes(self) -> int:
         return self._unread.num_bytes if self._unread else 0
 
-    def add(self, update: pb.RequestUpdate) -> int:
+    @property
+    def lag_bytes(self) -> int:
+        return self._unread.lag_bytes if self._unread else 0
+
+    def add(self, update: pb.RequestUpdate) -> None:
         if self._unread is None:
             self._unread = Unread(update, 0)
             self._filled.set()
         else:
             self._unread.join(update)
-        return self._unread.lag_bytes
 
-    def add_drawn(self, drawer: Drawer, token: int) -> int:
-        return self.add(drawer.update(token))
+    def add_drawn(self, drawer: Drawer, token: int) -> None:
+        self.add(drawer.update(token))
 
     def unread(self) -> Iterable[Unread]:
         return () if self._unread is None else (self._unread,)

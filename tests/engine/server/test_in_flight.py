@@ -29,14 +29,13 @@ class FakeLink:
 
 
 class FakeStream:
-    unread_bytes = 0
+    unread_bytes = lag_bytes = 0
 
     def __init__(self) -> None:
         self.updates: list[pb.RequestUpdate] = []
 
-    def add(self, update: pb.RequestUpdate) -> int:
+    def add(self, update: pb.RequestUpdate) -> None:
         self.updates.append(update)
-        return 0
 
 
 class Table:
