@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(REPOSITORY / "benchmarks"))  # a script: nothing installs them
 
 from pagelet_api import names  # noqa: E402
-from process_clock import children, program  # noqa: E402
+from process_clock import program  # noqa: E402
 from report import print_table  # noqa: E402
 from server import (  # noqa: E402
     MODEL,
@@ -132,7 +132,7 @@ def _lasting(root: int) -> dict[int, str]:
     for pid in tree(root):
         found[pid] = program(pid)
     gateways = [pid for pid, name in found.items() if name == "pagelet_gateway"]
-    replaceable = {child for gateway in gateways for child in children(gateway)}
+    replaceable = {below for gateway in gateways for below in tree(gateway)[1:]}
     return {pid: name for pid, name in found.items() if pid not in replaceable}
 
 
