@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from pagelet_api.gateway_memory import GATEWAY_MEMORY_BYTES
+
 MIB = 2**20
 AIM_FIRST_TOKEN, AIM_GAP, AIM_LAG_S = 2.0, 1.5, 0.1
 """The first two: times the undisturbed figure."""
-MEMORY_BOUND_BYTES = 1024 * MIB
+MEMORY_BOUND_BYTES = GATEWAY_MEMORY_BYTES
 """Of a gateway's process and all below it."""
 NO_ANSWER_S = 60
 """A figure of which there is no value at all counts as this long."""

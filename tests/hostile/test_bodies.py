@@ -16,6 +16,7 @@ import pytest_asyncio
 from cpu.processes import NoProcess, ProcessTree
 from gateway_watch import MemoryGuard
 from pagelet_api import names
+from pagelet_api.gateway_memory import GATEWAY_MEMORY_BYTES
 from sleeping_stack import SleepingStack, sleeping_stack
 
 from .bodies import MODEL, Body, hostile_body, largest_bodies
@@ -23,7 +24,7 @@ from .bodies import MODEL, Body, hostile_body, largest_bodies
 AT_ONCE = 8
 ANSWER_LIMIT_S = 30.0
 STALL_S = 0.1
-MEMORY_LIMIT_BYTES = 2 * 2**30
+MEMORY_LIMIT_BYTES = GATEWAY_MEMORY_BYTES
 """Of the gateway and all processes below it: beyond, it is killed."""
 GROWTH_BYTES = 128 * 2**20
 """In the second half of the bodies: what allocators may keep."""

@@ -21,6 +21,8 @@ MAX_PENALTY = 2.0
 MIN_REPETITION_PENALTY = 0.01  # logits are divided by it: much less, and they overflow
 MAX_REPETITION_PENALTY = 10.0
 MAX_TEMPERATURE = 100.0
+MAX_PROMPT_LOGPROBS = 4 * 2**20
+"""Log probabilities of one prompt, alternatives counted: they leave the core in one message, of some 9 bytes each."""
 MAX_DEADLINE_MS = 7 * 24 * 3600 * 1000
 
 
@@ -36,6 +38,7 @@ def check_request(request: pb.GenerateRequest, model: pb.ModelInfo) -> None:
     _check_lengths(sampling, prompt_tokens, model)
     _check_numbers(sampling)
     _check_counts(sampling, model.limits)
+    _check_prompt_logprobs(sampling, prompt_tokens)
     _check_tokens(sampling, model)
 
 
@@ -139,6 +142,17 @@ def _check_counts(sampling: pb.SamplingParams, limits: pb.RequestLimits) -> None
             raise InvalidRequest(f"{name} must be at most {most}, found {found}")
     if sampling.HasField("grammar"):
         raise InvalidRequest("grammar is not built yet: leave it out")
+
+
+def _check_prompt_logprobs(sampling: pb.SamplingParams, prompt_tokens: int) -> None:
+    if not sampling.HasField("prompt_logprobs"):
+        return
+    wanted = prompt_tokens * (sampling.prompt_logprobs + 1)
+    if wanted > MAX_PROMPT_LOGPROBS:
+        raise InvalidRequest(
+            f"prompt_logprobs {sampling.prompt_logprobs} of {prompt_tokens} tokens are {wanted} log probabilities, "
+            f"at most {MAX_PROMPT_LOGPROBS} are given at once: ask for fewer, or for less of the prompt"
+        )
 
 
 def _outside_vocabulary(name: str, token: int, model: pb.ModelInfo) -> str:

@@ -99,3 +99,14 @@ def test_what_is_out_of_bounds_is_refused_with_a_sentence(message: pb.GenerateRe
     with pytest.raises(InvalidRequest) as refused:
         check_request(message, MODEL)
     assert told in str(refused.value)
+
+
+def test_more_log_probabilities_of_a_prompt_than_one_message_carries_are_refused_with_the_sum() -> None:
+    model = pb.ModelInfo()
+    model.CopyFrom(MODEL)
+    model.max_model_len = 2**20
+    message = request(prompt=prompt(*[1] * 300_000), sampling=pb.SamplingParams(prompt_logprobs=20))
+    with pytest.raises(InvalidRequest, match="are 6300000 log probabilities"):
+        check_request(message, model)
+    message.sampling.prompt_logprobs = 5
+    check_request(message, model)
