@@ -156,6 +156,44 @@ template <class T> const T *panel_words(const LinearOp &op, int64_t panel, T *sc
 
 // ---- products ---------------------------------------------------------------------------------------------------------
 
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+// The same sums in registers of 8 lanes: the compiler keeps variables of 16 lanes in memory here, and every product would
+// wait for the one before to be stored and read again.
+INLINE __m256 wide(uint32_t word) { return _mm256_castsi256_ps(_mm256_set1_epi32(int32_t(word))); }
+
+struct Columns8 {
+    __m256 even, odd;  // odd: of pairs alone
+};
+INLINE Columns8 columns8(const float *from) { return {_mm256_loadu_ps(from), _mm256_setzero_ps()}; }
+INLINE Columns8 columns8(const bf16 *from) {
+    const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(from));
+    const __m256i odd = _mm256_and_si256(pairs, _mm256_set1_epi32(int32_t(0xffff0000u)));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)), _mm256_castsi256_ps(odd)};
+}
+
+template <class T, int ROWS>
+INLINE void micro(const T *x, const T *panel, int64_t in_features, f16x (*products)[2]) {
+    const int64_t words = in_features / PAIR<T>;
+    for (int half = 0; half < 2; half++) {
+        __m256 sums[ROWS][2];
+        for (int r = 0; r < ROWS; r++) sums[r][0] = sums[r][1] = _mm256_setzero_ps();
+        const T *columns = panel + half * 16 * PAIR<T>;
+        for (int64_t k = 0; k < words; k++) {
+            const T *from = columns + k * PANEL * PAIR<T>;
+            const Columns8 weights[2] = {columns8(from), columns8(from + 8 * PAIR<T>)};
+            for (int r = 0; r < ROWS; r++) {
+                const uint32_t input = word_at(x + r * in_features + k * PAIR<T>);
+                const __m256 even = wide(PAIR<T> == 2 ? input << 16 : input), odd = wide(input & 0xffff0000u);
+                for (int v = 0; v < 2; v++) {
+                    sums[r][v] = _mm256_fmadd_ps(even, weights[v].even, sums[r][v]);
+                    if constexpr (PAIR<T> == 2) sums[r][v] = _mm256_fmadd_ps(odd, weights[v].odd, sums[r][v]);
+                }
+            }
+        }
+        for (int r = 0; r < ROWS; r++) memcpy(&products[r][half], sums[r], sizeof sums[r]);
+    }
+}
+#else
 template <class T, int ROWS>
 INLINE void micro(const T *x, const T *panel, int64_t in_features, f16x (*products)[2]) {
     const int64_t words = in_features / PAIR<T>;
@@ -175,6 +213,7 @@ INLINE void micro(const T *x, const T *panel, int64_t in_features, f16x (*produc
             for (int v = 0; v < MICRO_VECTORS; v++) products[r][first + v] = sums[r][v];
     }
 }
+#endif
 
 template <class T, int ROWS>
 void multiply(const LinearTarget &target, int64_t row, int64_t panel, const T *words) {
