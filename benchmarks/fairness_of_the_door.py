@@ -34,8 +34,8 @@ from door_figures import (
     summary,
 )
 from gateway_watch import MemoryGuard, loop_lag_buckets, most_lag_s
+from local_server import MODEL, REPOSITORY, ServerFailed, check_model, is_ready
 from report import machine, print_table, write_json
-from server import MODEL, REPOSITORY, ServerFailed, check_model, is_ready
 from sleeping_stack import MODEL_NAME, SleepingStack, sleeping_stack
 from tqdm import tqdm
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from client import Measured, WrongAnswer, measure
 from hugging_face import HuggingFace
+from local_server import MODEL, ServerFailed, check_model, pagelet_up, service
 from report import machine, print_table, write_json
-from server import MODEL, ServerFailed, check_model, pagelet_up, service
 from tqdm import tqdm
 from workload import Workload, mixed, shared_prefix, single
 

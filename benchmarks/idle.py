@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from local_server import MODEL, ServerFailed, check_model, pagelet_up, service
 from process_clock import Used, children, program, used
 from report import machine, print_table, write_json
-from server import MODEL, ServerFailed, check_model, pagelet_up, service
 
 SETTLE_S = 5.0
 """What starting leaves to be done is not the idle service's."""

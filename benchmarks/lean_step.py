@@ -19,9 +19,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from local_server import MODEL, REPOSITORY, ServerFailed, check_model
 from process_clock import Used, used
 from report import machine, print_table, write_json
-from server import MODEL, REPOSITORY, ServerFailed, check_model
 from sleeping_engine import read_log
 from sleeping_stack import MODEL_NAME, SleepingStack, sleeping_stack
 from tqdm import tqdm

@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from local_server import MODEL, ServerFailed, check_model
 from pagelet_api.config import EngineConfig
 from pagelet_engine.core.engine import EngineCore
 from pagelet_engine.core.prefix_cache import PrefixCache
@@ -23,7 +24,6 @@ from pagelet_engine.core.scheduler import Scheduler
 from pagelet_engine.worker.loaded import LoadedWorker
 from pagelet_engine.worker.loading import load_worker
 from report import machine, print_table, write_json
-from server import MODEL, ServerFailed, check_model
 
 STREAMS, PROMPT_TOKENS, OUTPUT_TOKENS = 64, 240, 100
 SHARING, SHARED_TOKENS, OWN_TOKENS = 32, 512, 32

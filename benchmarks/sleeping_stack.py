@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from local_server import START_LIMIT_S, ServerFailed, free_port, is_ready, metrics
 from pagelet_api import names
 from process_clock import children
-from server import START_LIMIT_S, ServerFailed, free_port, is_ready, metrics
 
 MODEL_NAME = "sleeper"
 _ENGINE = Path(__file__).resolve().parent / "sleeping_engine.py"

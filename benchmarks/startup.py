@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from client import WrongAnswer, measure
+from local_server import MODEL, ServerFailed, check_model, pagelet_up, service
 from report import machine, print_table, write_json
-from server import MODEL, ServerFailed, check_model, pagelet_up, service
 from tqdm import trange
 from workload import Request, Workload, single
 

@@ -25,8 +25,8 @@ from cpu.processes import Memory, NoProcess, ProcessTree
 from cpu.rounds import Makers, Turn, turns
 from cpu.subject import Subject
 from cpu.summary import results
+from local_server import MODEL, Server, ServerFailed, check_model, pagelet_up
 from report import machine, write_json
-from server import MODEL, Server, ServerFailed, check_model, pagelet_up
 from startup import Startup, measure_startup, print_startup
 from tqdm import tqdm
 from workload import mixed, shared_prefix, single

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from cpu.contenders import Contender
 from cpu.processes import ProcessTree
 from cpu.subject import Subject
+from local_server import Server
 from pagelet_api import names, sizes
-from server import Server
 
 
 @dataclass(frozen=True, slots=True)

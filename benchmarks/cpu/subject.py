@@ -10,10 +10,10 @@ from cpu.floor import floor_s, work_of
 from cpu.limits import DOTS_OF_DTYPE, Limits
 from cpu.steps import real_steps
 from cpu.summary import Limit
+from local_server import service
 from pagelet_api import sizes
 from pagelet_api.sizes import ModelShape
 from pagelet_api.v1alpha1 import InferenceServiceSpec
-from server import service
 from workload import Workload
 
 

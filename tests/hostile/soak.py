@@ -24,10 +24,7 @@ import httpx
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(REPOSITORY / "benchmarks"))  # a script: nothing installs them
 
-from pagelet_api import names  # noqa: E402
-from process_clock import program  # noqa: E402
-from report import print_table  # noqa: E402
-from server import (  # noqa: E402
+from local_server import (  # noqa: E402
     MODEL,
     LocalServiceFailed,
     Server,
@@ -36,6 +33,9 @@ from server import (  # noqa: E402
     pagelet_up,
     service,
 )
+from pagelet_api import names  # noqa: E402
+from process_clock import program  # noqa: E402
+from report import print_table  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from .bodies import MODEL as NAME  # noqa: E402
