@@ -1,7 +1,7 @@
 """A drain that a client asked for: whether the stop that should follow it is overdue.
 
-A Drain call is the first half of a replacement: whoever makes it stops the engine next. An engine that was drained and
-then forgotten would serve nobody for ever. Pure but for the clock.
+A Drain call is the first half of a replacement: its caller stops the engine next. An engine that was drained and
+then forgotten would serve no client for ever. Pure but for the clock.
 """
 
 import math

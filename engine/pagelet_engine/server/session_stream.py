@@ -1,6 +1,6 @@
 """What a gateway has not taken of its session: updates of its requests, the engine's load and, if wished, KV events.
 
-Owns how these become frames of a bounded size. Knows no gRPC: whoever writes takes the frames from here.
+Owns how these become frames of a bounded size. Knows no gRPC: the writer takes the frames from here.
 """
 
 import asyncio

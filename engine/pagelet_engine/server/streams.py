@@ -1,8 +1,8 @@
-"""Where the updates of requests wait for their client, so that a slow client costs memory and nobody else's time.
+"""Where the updates of requests wait for their client, so that a slow client costs memory and no other client's time.
 
 A client that keeps up gets a message a step. One that lags finds the missed steps merged into its next message, still
 one update a request and one entry a sample. How much may wait is decided in in_flight.py, which ends a request that has
-too much; what waits of a Session is in session_stream.py. Knows no gRPC: whoever writes takes the messages from here.
+too much; what waits of a Session is in session_stream.py. Knows no gRPC: the writer takes the messages from here.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ class Unread:
         self.num_bytes = num_bytes
         """Of all of it, serialised; 0: not counted, as it came in the step that the client takes next anyway."""
         self.lag_bytes = 0
-        """Of what has joined since: the first update, which may be a long prompt's logprobs, is nobody's delay."""
+        """Of what has joined since: the first update, which may be a long prompt's logprobs, is no delay."""
         self._has_own_arena = False
 
     def join(self, later: pb.RequestUpdate) -> int:

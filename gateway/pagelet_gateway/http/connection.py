@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
             self._linger()
 
     def _turn_away(self, reason: str) -> None:
-        """There are too many connections. At most a few are told so, because each stays a while to read it."""
+        """There are too many connections. At most a few get an answer, because each stays a while to read it."""
         if self._port.refusing > self._port.limits.connections.refusing:
             self._port.metrics.refused_connections(reason)
             self.abort()

@@ -53,7 +53,7 @@ class ConnectionLimits:
     per_address: int = _MOST_CONNECTIONS // 2
     """Half, since a proxy, an ingress or a node that masks its clients is one address for everybody behind it."""
     refusing: int = 64
-    """Connections beyond the limits that are told so; further ones are closed without a word."""
+    """Connections beyond the limits that get an answer; further ones are closed without one."""
     held_bytes: int = CONNECTIONS_BYTES // 2
     """In all: unfinished heads, and requests sent ahead of the answer to an earlier one. The other half is for what is
     on its way out, and for the connections themselves."""

@@ -61,7 +61,7 @@ async def _connect(
         async with asyncio.timeout_at(until_s):
             return await asyncio.open_connection(address, port, limit=MAX_ANSWER_BYTES)
     except TimeoutError:
-        # One that nobody listens on refuses at once: here, more connections wait than the container accepts.
+        # A port without a listener refuses at once: here, more connections wait than the container accepts.
         raise _Unanswered(f"port {port} accepted no connection {within}: too many wait there already") from None
 
 

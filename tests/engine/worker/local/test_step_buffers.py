@@ -1,4 +1,4 @@
-"""Who names a step's arrays holds them, and with poison whoever looks at them too late sees that."""
+"""Who names a step's arrays holds them, and with poison a reader that comes too late sees it."""
 
 import ctypes
 
