@@ -37,6 +37,9 @@ LANES = (
     Lane(2**63, 256 * 2**20, 5),
 )
 
+KEPT_PART = 4
+"""A worker that keeps more than this part of its memory after a job, a quarter, is replaced by a fresh one."""
+
 BASE_BYTES = 512 * 2**20
 """The interpreter, and a tokenizer of 256,000 tokens in the gateway and once for all workers."""
 CONNECTIONS_BYTES = 128 * 2**20

@@ -16,7 +16,7 @@ from pagelet_api.openai.responses import Usage
 from starlette.types import Receive, Scope, Send
 
 from pagelet_gateway.answer import Answer
-from pagelet_gateway.gateway import Gateway, client_of
+from pagelet_gateway.gateway import Gateway, client_of, disconnected
 from pagelet_gateway.generation import Generation
 from pagelet_gateway.inbox import Express
 from pagelet_gateway.outlet import Outlet
@@ -218,8 +218,7 @@ class Exchange:
 
     async def _watch(self, receive: Receive) -> None:
         """Ends the answer when the client goes, streamed or not."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
+        await disconnected(receive)
         self._generation.end(_ClientGone())
 
     def _cut(self) -> None:

@@ -9,7 +9,7 @@ from pagelet_api.config import GatewayConfig
 from pagelet_api.gateway_memory import ANSWERS_BYTES
 from pagelet_api.openai.errors import OpenAIError
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Scope
+from starlette.types import Receive, Scope
 
 from pagelet_gateway.body import BodyMemory, read_body
 from pagelet_gateway.byte_budget import ByteBudget
@@ -77,7 +77,7 @@ class Gateway:
     async def _run(self, job: Job, client: str, request: Request) -> Prepared | Refused:
         """Raises ClientDisconnect when the client does not wait for it."""
         running = asyncio.ensure_future(self.workers.run(job, client))
-        gone = asyncio.ensure_future(_disconnected(request))
+        gone = asyncio.ensure_future(disconnected(request.receive))
         try:
             await asyncio.wait((running, gone), return_when=asyncio.FIRST_COMPLETED)
             if not running.done():
@@ -106,6 +106,7 @@ def client_of(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def disconnected(receive: Receive) -> None:
+    """Wait until the client of a request, whose body has been read, has gone."""
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from pagelet_api.gateway_memory import LANES
+from pagelet_api.gateway_memory import KEPT_PART, LANES
 from process_clock import children, program
 
 _KIB = 1024
@@ -45,7 +45,6 @@ class Growth:
 
 
 WORKERS = "pagelet_gateway.workers.fork_server"
-KEPT_PART = 4
 BOUNDS = {
     "pss_bytes": Growth(64 * MIB, 16 * MIB),
     "fds": Growth(16, 4),

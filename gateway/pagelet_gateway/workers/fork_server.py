@@ -15,10 +15,11 @@ import sys
 from typing import Any, NoReturn
 
 from pagelet_api import inference_pb2 as pb
+from pagelet_api.gateway_memory import KEPT_PART
 
 from pagelet_gateway.model import ModelFilesError, read_model
 from pagelet_gateway.workers.job import Job, Kind, MessageDecoder, Refused, encode
-from pagelet_gateway.workers.limits import GROWTH_SHARE, too_much_memory
+from pagelet_gateway.workers.limits import too_much_memory
 from pagelet_gateway.workers.preparation import PromptModel, prepare
 
 _PR_SET_PDEATHSIG = 1
@@ -96,7 +97,7 @@ def _work(descriptor: int, models: dict[int, PromptModel], niceness: int, memory
         while not has_grown and (piece := gateway.recv(_READ_BYTES)):
             for header, blob in decoder.feed(piece):
                 gateway.sendall(_answer(Job.decode(header, blob), models, memory_bytes))
-                has_grown = _data_bytes() - before > memory_bytes // GROWTH_SHARE
+                has_grown = _data_bytes() - before > memory_bytes // KEPT_PART
     except OSError:
         pass  # the gateway has gone
     finally:

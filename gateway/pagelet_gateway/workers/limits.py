@@ -5,9 +5,6 @@ from pagelet_api.openai.errors import OpenAIError
 JOB_LIMIT_S = 30.0
 """A worker that is still at one job then is ended, and with it the request."""
 
-GROWTH_SHARE = 4
-"""A worker that keeps more than this part of its memory after a job, a quarter, is replaced by a fresh one."""
-
 
 def too_much_memory(limit_bytes: int) -> OpenAIError:
     return _too_costly(f"took more than {limit_bytes >> 20} MiB of memory")

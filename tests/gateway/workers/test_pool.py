@@ -114,12 +114,14 @@ async def test_a_request_that_ends_two_workers_is_refused(
 ) -> None:
     endless, model = await load(pool, tokenizer, ENDLESS), await load(pool, tokenizer)
     running = asyncio.create_task(pool.run(chat(endless, messages=200), "client"))
-    for _ in range(MAX_LOST_WORKERS):
+    lost_before = pool.lost_workers
+    for number in range(1, MAX_LOST_WORKERS + 1):
         await eventually(lambda: pool.busy, "the job at work")
         for worker in children(server.pid):  # one that was replaced may not have ended yet
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
-        await eventually(lambda: not pool.busy, "the worker's end")
+        wanted = lost_before + number
+        await eventually(lambda wanted=wanted: pool.lost_workers == wanted, "the worker's end")
     outcome = await running
     assert isinstance(outcome, Refused)
     assert "ended the process" in outcome.error.message
